@@ -1,0 +1,1 @@
+"""The command ``genexp``: a thin layer over the Python API."""
