@@ -2,15 +2,16 @@
 
 from genexp_scverse._lazy import attach
 
+# A submodule never bears the name of a function: once imported it would hide the function.
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "calibration": "predictions",
-        "comparison": "comparison",
+        "comparison": "compare",
         "heatmap": "signal",
-        "history": "history",
-        "observed_predicted": "predictions",
-        "patterns": "patterns",
+        "history": "training",
+        "observed_predicted": "level",
+        "patterns": "pattern_maps",
         "precision_recall": "predictions",
         "profile": "signal",
         "roc": "predictions",

@@ -1,0 +1,148 @@
+"""Take stored results out of a MuData, with an error that says what is missing and how to get it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
+from genexp_scverse.schema import BINS, CHROMATIN, LABEL, LOG, RNA, SPLIT
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+_PROB = "_prob"
+
+
+def modality(mdata: MuData, name: str) -> AnnData:
+    """``mdata[name]``."""
+    if not hasattr(mdata, "mod"):
+        msg = f"expected a MuData of genes, got {type(mdata).__name__}: see gx.io.build_mudata"
+        raise InputError(msg)
+    if name not in mdata.mod:
+        msg = f'the MuData has no modality "{name}" (it has {some(mdata.mod, 6)}): see gx.io.build_mudata'
+        raise InputError(msg)
+    return mdata.mod[name]
+
+
+def samples(mdata: MuData, name: str = RNA) -> list[str]:
+    """Sample of every column of a modality."""
+    return [str(s) for s in modality(mdata, name).var["sample"]]
+
+
+def one_sample(mdata: MuData, sample: str | None, name: str = RNA) -> str:
+    """Return the sample that is meant; without a name there must be just one."""
+    there = list(dict.fromkeys(samples(mdata, name)))
+    if sample is None:
+        if len(there) == 1:
+            return there[0]
+        msg = f'mdata["{name}"] holds {len(there)} samples ({some(there, 6)}): choose one with sample='
+        raise InputError(msg)
+    if sample not in there:
+        msg = f'mdata["{name}"] has no sample {sample!r}: its samples are {some(there, 6)}'
+        raise InputError(msg)
+    return sample
+
+
+def genes_of(mdata: MuData, split: str | None) -> np.ndarray:
+    """Row numbers of the genes of `split`, of all genes for None."""
+    if split is None:
+        return np.arange(mdata.n_obs)
+    if SPLIT not in mdata.obs:
+        msg = (
+            f'mdata.obs has no column "split", so the {split!r} genes are not known: run '
+            "gx.pp.split_by_chromosome(mdata), or draw all genes with split=None"
+        )
+        raise InputError(msg)
+    column = np.asarray(mdata.obs[SPLIT].astype(object))
+    rows = np.flatnonzero(column == split)
+    if not len(rows):
+        there = sorted({str(s) for s in mdata.obs[SPLIT].dropna()})
+        msg = f'no gene has split {split!r} in mdata.obs["split"]: it holds {some(there, 6)}'
+        raise InputError(msg)
+    return rows
+
+
+def column(mdata: MuData, layer: str, sample: str) -> np.ndarray:
+    """Return the values of one sample in a layer of ``mdata["rna"]`` for all genes, as float64."""
+    rna = modality(mdata, RNA)
+    if sample not in (there := samples(mdata)):
+        msg = f'mdata["rna"] has no sample {sample!r}: its samples are {some(there, 6)}'
+        raise InputError(msg)
+    if layer not in rna.layers:
+        raise InputError(_no_layer(rna, layer))
+    return np.asarray(rna.layers[layer][:, there.index(sample)], dtype=np.float64)
+
+
+def pairs(
+    mdata: MuData, truth: str, layer: str, sample: str, split: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Truth (layer "label" or "log") and prediction of the measured genes of a split in one sample."""
+    y, p = column(mdata, truth, sample), column(mdata, layer, sample)
+    rows = genes_of(mdata, split)
+    y, p = y[rows], p[rows]
+    known, predicted = ~np.isnan(y), ~np.isnan(p)
+    if not known.all():
+        text = "%d of %d genes are not measured in sample %r and are left out"
+        logger.info(text, int((~known).sum()), len(rows), sample)
+    if unpredicted := int((known & ~predicted).sum()):
+        text = "%d measured genes have no prediction in layer %r for sample %r and are left out"
+        logger.warning(text, unpredicted, layer, sample)
+    keep = known & predicted
+    if not keep.any():
+        msg = (
+            f'none of the {len(rows)} genes of {split_words(split)} has both a measured "{truth}" and a '
+            f"prediction {layer!r} in sample {sample!r}: choose another split= or sample="
+        )
+        raise InputError(msg)
+    return y[keep], p[keep]
+
+
+def need_both_classes(label: np.ndarray, sample: str, split: str | None) -> None:
+    """Raise unless genes of both classes are there."""
+    classes = np.unique(label[~np.isnan(label)])
+    if len(classes) == 2:
+        return
+    said = f"label {classes[0]:g}" if len(classes) else "no label"
+    msg = (
+        f"all {len(label)} genes of {split_words(split)} in sample {sample!r} have {said}, but high (1) and "
+        "low (0) genes are both needed: choose another split= or sample="
+    )
+    raise InputError(msg)
+
+
+def split_words(split: str | None) -> str:
+    """``split 'test'`` or ``the whole set``."""
+    return "the whole set" if split is None else f"split {split!r}"
+
+
+def track_values(mdata: MuData, track: int, rows: np.ndarray) -> np.ndarray:
+    """Bins of one track for some genes, genes x bins float64; only that track is read from a file."""
+    chromatin = modality(mdata, CHROMATIN)
+    if BINS not in chromatin.obsm:
+        msg = 'mdata["chromatin"].obsm has no "bins" (genes x tracks x bins): see gx.io.build_mudata'
+        raise InputError(msg)
+    bins: Any = chromatin.obsm[BINS]
+    return np.asarray(bins[:, track, :])[rows].astype(np.float64)
+
+
+def _no_layer(rna: AnnData, layer: str) -> str:
+    # anndata 0.13 lists X among the layers, under None.
+    names = [k for k in rna.layers if isinstance(k, str)]
+    if layer == LABEL:
+        return 'mdata["rna"].layers has no "label" (high 1, low 0): run gx.pp.label(mdata) first'
+    if layer == LOG:
+        return 'mdata["rna"].layers has no "log" (log expression): build the MuData with expression levels'
+    if layer.endswith(_PROB):
+        kind, there = "probability", [k.removesuffix(_PROB) for k in names if k.endswith(_PROB)]
+    else:
+        kind, there = "level", [k for k in names if k not in (LOG, LABEL) and not k.endswith(_PROB)]
+    name = layer.removesuffix(_PROB)
+    found = f"there are {some(there, 6)}" if there else "there are none"
+    return (
+        f'mdata["rna"].layers has no {layer!r}: of predictions of the {kind} {found}; '
+        f'store it with model.predict(mdata, layer_key="{name}")'
+    )
