@@ -1,0 +1,76 @@
+"""Gene ids: versions and the copies of the pseudo-autosomal regions."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+_ENSEMBL = r"(ENS[A-Z_]*\d{6,})"
+_VERSIONED = re.compile(rf"^{_ENSEMBL}\.\d+(?:_\d+)?(?=$|_PAR_Y$)")
+_PAR_Y = re.compile(r"^ENSGR\d|_PAR_Y$")
+
+
+def strip_versions(ids: pd.Series) -> pd.Series:
+    """Strip the version of Ensembl ids and leave all other ids as they are.
+
+    Also strips the mapping version of GENCODE's lifted annotation (``ENSG00000223972.5_2``). Ids such as
+    ``AC012.1`` or ``YDL247W-A`` are no Ensembl ids: the part after the dot belongs to their name.
+
+    Parameters
+    ----------
+    ids
+        Gene ids as strings.
+
+    Returns
+    -------
+    Ids without version, with the same index.
+
+    Examples
+    --------
+    >>> strip_versions(pd.Series(["ENSG00000186092.4", "AC012.1", "YDL247W-A"])).tolist()
+    ['ENSG00000186092', 'AC012.1', 'YDL247W-A']
+    """
+    return pd.Series([_VERSIONED.sub(r"\1", name) for name in ids], index=ids.index, dtype=ids.dtype)
+
+
+def is_par_copy(ids: pd.Series) -> pd.Series:
+    """Tell which ids are GENCODE's second copies, on chrY, of pseudo-autosomal genes.
+
+    GENCODE writes them ``ENSG00000182378.15_PAR_Y``, before version 25 ``ENSGR0000182378.8``.
+
+    Parameters
+    ----------
+    ids
+        Gene ids as strings.
+
+    Returns
+    -------
+    Boolean series with the same index.
+
+    Examples
+    --------
+    >>> is_par_copy(pd.Series(["ENSG00000182378.15", "ENSG00000182378.15_PAR_Y"])).tolist()
+    [False, True]
+    """
+    return pd.Series([_PAR_Y.search(name) is not None for name in ids], index=ids.index, dtype=bool)
+
+
+def looks_ensembl(name: str) -> bool:
+    """Tell whether a name is an Ensembl id, with or without version.
+
+    Parameters
+    ----------
+    name
+        The name.
+
+    Returns
+    -------
+    True for an Ensembl id.
+
+    Examples
+    --------
+    >>> looks_ensembl("ENSG00000186092.4"), looks_ensembl("SAMPLE1")
+    (True, False)
+    """
+    return re.match(_ENSEMBL, name) is not None

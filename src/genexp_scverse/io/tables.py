@@ -1,0 +1,182 @@
+"""Read delimited tables as they are found: comments, a header behind #, R's short header, a trailing tab."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+
+from genexp_scverse._errors import InputError, some
+from genexp_scverse.io.plain_text import open_text
+
+_MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "None", "n/a", "<NA>"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    r"""How a table is laid out.
+
+    Examples
+    --------
+    >>> Layout(["gene_id", "K562"], delimiter="\t", skip=1).names
+    ['gene_id', 'K562']
+    """
+
+    names: list[str]
+    """Columns, in the order of the file."""
+    delimiter: str
+    skip: int
+    """Lines before the first row of data."""
+
+
+def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
+    r"""Find the header of a table and its delimiter (tab, else comma, else semicolon).
+
+    Lines that start with ``#`` are comments, but one that has the delimiter and stands right above the data
+    is the header. Where the rows have one field more than the header, as R's write.table leaves it, the first
+    column is called ``gene_id``; a delimiter at the end of every row is no column.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzip.
+    what
+        What it should be, for messages.
+    skip
+        Lines to skip before the header.
+
+    Returns
+    -------
+    The layout, for :func:`read_table`.
+
+    Raises
+    ------
+    InputError
+        When there is no header, no row under it, or two columns have the same name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "genes.csv"
+    ...     _ = path.write_text("gene_id,chrom\ng1,chr1\n")
+    ...     table_layout(path, what="a table").names
+    ['gene_id', 'chrom']
+    """
+    with open_text(path, what=what) as handle:
+        comment, header, row, at = _head(handle, skip)
+    delimiter = next((d for d in ("\t", ",", ";") if d in header), "\t")
+    names, fields = _split(header, delimiter), _split(row, delimiter)
+    commented = _split(comment.lstrip("#").strip(), delimiter)
+    if len(commented) > 1 and len(commented) == len(names) and any(_is_number(name) for name in names):
+        names, row, at = commented, header, at - 1
+        fields = _split(row, delimiter)
+    while names and not names[-1].strip() and len(names) > 1:
+        names = names[:-1]
+    if not row:
+        msg = f"{path} has a header and no rows: give {what}"
+        raise InputError(msg)
+    if len(fields) == len(names) + 1 and fields[-1].strip():
+        names = ["gene_id", *names]
+    names = [name.strip() for name in names]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        msg = f"{path} has more than one column named {some(twice)}: rename them"
+        raise InputError(msg)
+    return Layout(names, delimiter, at)
+
+
+def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[str]) -> pd.DataFrame:
+    r"""Read the rows of a table.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzip.
+    layout
+        What :func:`table_layout` found.
+    what
+        What it should be, for messages.
+    text
+        Columns to keep as strings, with nothing taken for missing (a gene may be called NA).
+
+    Returns
+    -------
+    Table with a row per line; the other columns are numbers where all values are.
+
+    Raises
+    ------
+    InputError
+        When a row has more fields than the header.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "genes.csv"
+    ...     _ = path.write_text("gene_id,tss\n007,5\n")
+    ...     layout = table_layout(path, what="a table")
+    ...     read_table(path, layout, what="a table", text=["gene_id"]).to_dict("list")
+    {'gene_id': ['007'], 'tss': [5]}
+    """
+    text = set(text)
+    with open_text(path, what=what) as handle, warnings.catch_warnings():
+        # a delimiter at the end of every row is dropped; a row with values there is caught below
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        for _ in range(layout.skip):
+            handle.readline()
+        try:
+            return pd.read_csv(
+                handle,
+                sep=layout.delimiter,
+                names=layout.names,
+                header=None,
+                index_col=False,
+                dtype=dict.fromkeys([name for name in layout.names if name in text], str),
+                keep_default_na=False,
+                na_values={name: _MISSING for name in layout.names if name not in text},
+                low_memory=False,
+            )
+        except pd.errors.ParserError as error:
+            msg = (
+                f"{path} is no regular table ({str(error).strip()}): give every row the fields of the header"
+            )
+            raise InputError(msg) from error
+        except pd.errors.EmptyDataError as error:
+            msg = f"{path} has a header and no rows: give {what}"
+            raise InputError(msg) from error
+
+
+def _head(handle: IO[bytes], skip: int) -> tuple[str, str, str, int]:
+    """Give the last comment, the first line that is none, the one after it, and how many stand above that."""
+    comment = header = row = ""
+    at = 0
+    for number, raw in enumerate(handle, 1):
+        line = raw.decode("utf-8").rstrip("\r\n")
+        if number <= skip or not line.strip():
+            continue
+        if header:
+            row = line
+            break
+        if line.startswith("#"):
+            comment = line
+        else:
+            header, at = line, number
+    return comment, header, row, at
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter), [])
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
