@@ -84,8 +84,8 @@ def read_bed(path: str | Path) -> pd.DataFrame:
             fields = raw.decode("utf-8").rstrip("\r\n").split("\t")
             if len(fields) < 6:
                 msg = (
-                    f"line {number} of {path} has {len(fields)} tab-separated columns ({first_line(raw)}): BED "
-                    "of genes needs 6 (chrom, start, end, gene id, score, strand)"
+                    f"line {number} of {path} has {len(fields)} tab-separated columns ({first_line(raw)}): "
+                    "BED of genes needs 6 (chrom, start, end, gene id, score, strand)"
                 )
                 raise InputError(msg)
             try:

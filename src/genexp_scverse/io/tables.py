@@ -57,7 +57,7 @@ def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
     Raises
     ------
     InputError
-        When there is no header, no row under it, or two columns have the same name.
+        When there is no row under the header.
 
     Examples
     --------
@@ -84,10 +84,6 @@ def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
     if len(fields) == len(names) + 1 and fields[-1].strip():
         names = ["gene_id", *names]
     names = [name.strip() for name in names]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        msg = f"{path} has more than one column named {some(twice)}: rename them"
-        raise InputError(msg)
     return Layout(names, delimiter, at)
 
 
@@ -112,7 +108,7 @@ def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[st
     Raises
     ------
     InputError
-        When a row has more fields than the header.
+        When two columns have the same name or a row has more fields than the header.
 
     Examples
     --------
@@ -124,7 +120,10 @@ def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[st
     ...     read_table(path, layout, what="a table", text=["gene_id"]).to_dict("list")
     {'gene_id': ['007'], 'tss': [5]}
     """
-    text = set(text)
+    text, seen = set(text), pd.Index(layout.names)
+    if not seen.is_unique:
+        msg = f"{path} has more than one column named {some(seen[seen.duplicated()].unique())}: rename them"
+        raise InputError(msg)
     with open_text(path, what=what) as handle, warnings.catch_warnings():
         # a delimiter at the end of every row is dropped; a row with values there is caught below
         warnings.simplefilter("ignore", pd.errors.ParserWarning)

@@ -1,0 +1,197 @@
+"""Expression of genes in samples, from files or from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
+from genexp_scverse.io.expression_files import Raw, read_raw
+from genexp_scverse.io.ids import is_par_copy, strip_versions
+from genexp_scverse.schema import UNITS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LEVELS = tuple(unit for unit in UNITS if unit != "label")
+# HTSeq, STAR, spike-ins of ERCC and ENCODE, rows without id
+_NO_GENE = r"^(?:__\w+|N_(?:unmapped|multimapping|noFeature|ambiguous)|ERCC-\d+|gSpikein_.*|phiX.*|nan|)$"
+# below this many genes a table may well be a choice of genes with low values
+_ENOUGH = 100
+
+
+def read_expression(
+    source: str | Path | AnnData | pd.DataFrame, *, unit: str | Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    r"""Read expression as a table of genes x samples.
+
+    The kind of file is seen from its content, plain or gzip: a table with genes in rows and samples in
+    columns (tabs or commas; ids in the column ``gene_id``, else in the first), RSEM ``.genes.results`` (one
+    sample, named as the file), GCT 1.2, Roadmap ``57epigenomes.RPKM.pc``, featureCounts, ``.h5ad``. An
+    AnnData has samples in ``.obs`` and genes in ``.var``, as is its convention (ids from
+    ``.var["gene_id"]`` or ``.var["gene_ids"]`` where there is one, as 10x has it), a DataFrame genes in rows.
+
+    Columns that describe genes (gene_name, length, ... and all text) are left out, and so are rows that are
+    no genes (``__no_feature`` of HTSeq, ``N_unmapped`` of STAR, ERCC and other spike-ins, rows without id)
+    and the copies on chrY of pseudo-autosomal genes; the log names or counts them. Versions are stripped from
+    Ensembl ids as in :func:`read_genes`. Missing values stay missing. Values that contradict the unit are
+    reported as a warning.
+
+    Parameters
+    ----------
+    source
+        Path, AnnData or DataFrame.
+    unit
+        ``tpm``, ``rpkm``, ``fpkm``, ``counts``, ``cage`` or ``log``, for all samples or by sample. Not needed
+        where the file tells: RSEM (TPM is read; ``fpkm`` and ``counts`` choose the other columns), Roadmap,
+        featureCounts, GTEx.
+
+    Returns
+    -------
+    Genes x samples, float32, index ``gene_id``, in the order of the file; ``.attrs["unit"]`` is a dict of
+    sample -> unit.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged or of another kind, a gene or sample occurs twice, a value is no
+        number, infinite, or negative without the unit ``log``, a sample has no value at all, or a unit is
+        missing or not known.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import genexp_scverse as gx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "expression.csv"
+    ...     _ = path.write_text("gene_id,K562,H1\nENSG00000000003.14,1.5,0\nENSG00000000005.5,0,2\n")
+    ...     expression = gx.io.read_expression(path, unit="tpm")
+    >>> expression.loc["ENSG00000000003"].to_dict()
+    {'K562': 1.5, 'H1': 0.0}
+    >>> expression.attrs["unit"]
+    {'K562': 'tpm', 'H1': 'tpm'}
+    """
+    raw = read_raw(source, unit)
+    units = _units(raw, unit)
+    values = _genes_only(raw)
+    _check_values(values, units, raw.name)
+    _warn_of_contradictions(values, units, raw)
+    values = values.astype(np.float32)
+    values.attrs = {"unit": units}
+    return values
+
+
+def _units(raw: Raw, unit: str | Mapping[str, str] | None) -> dict[str, str]:
+    samples = list(raw.values.columns)
+    given = dict.fromkeys(samples, unit) if isinstance(unit, str) else dict(unit or {})
+    strangers = [name for name in given if name not in samples]
+    if strangers:
+        msg = (
+            f"unit names samples that {raw.name} does not have ({some(strangers)}): it has {some(samples, 6)}"
+        )
+        raise InputError(msg)
+    given = {name: str(u).lower() for name, u in given.items()}
+    wrong = sorted(set(given.values()) - set(_LEVELS))
+    if wrong:
+        more = "; a label is no level of expression" if "label" in wrong else ""
+        msg = f"unit {some(wrong)} is not known: give one of {', '.join(_LEVELS)}{more}"
+        raise InputError(msg)
+    told = {name: u for name, u in raw.known.items() if name in samples and name not in given}
+    if told:
+        logger.info("%s: unit %s, as its format tells", raw.name, ", ".join(sorted(set(told.values()))))
+    units = {name: given.get(name, told.get(name, "")) for name in samples}
+    missing = [name for name, u in units.items() if not u]
+    if missing:
+        msg = (
+            f"the unit of {len(missing)} of {len(samples)} samples of {raw.name} is missing "
+            f"({some(missing)}): give "
+            f'it for all with unit="tpm" or --unit tpm, or by sample with unit={{"{missing[0]}": "tpm"}} or --unit '
+            f"{missing[0]}=tpm (one of {', '.join(_LEVELS)})"
+        )
+        raise InputError(msg)
+    return units
+
+
+def _genes_only(raw: Raw) -> pd.DataFrame:
+    ids = pd.Series([("" if pd.isna(name) else str(name).strip()) for name in raw.values.index], dtype=object)
+    no_gene = ids.str.fullmatch(_NO_GENE).astype(bool)
+    par = is_par_copy(ids) & ~no_gene
+    for dropped, what in (
+        (no_gene, "rows that are no genes"),
+        (par, "copies on chrY of pseudo-autosomal genes"),
+    ):
+        if dropped.any():
+            shown = some(ids[dropped].unique())
+            logger.info("%s: %d %s are left out (%s)", raw.name, int(dropped.sum()), what, shown)
+    keep = np.asarray(~no_gene & ~par)
+    if not keep.any():
+        msg = (
+            f"no gene is left of the {len(ids)} rows of {raw.name} ({some(ids)}): give gene ids in "
+            "the first column"
+        )
+        raise InputError(msg)
+    values = raw.values[keep]
+    values.index = pd.Index(strip_versions(ids[keep]).astype(str), name="gene_id")
+    twice = values.index[values.index.duplicated()].unique()
+    if len(twice):
+        msg = (
+            f"{len(twice)} gene ids of {raw.name} occur more than once ({some(twice)}): keep or sum "
+            "the rows of each"
+        )
+        raise InputError(msg)
+    return values
+
+
+def _check_values(values: pd.DataFrame, units: dict[str, str], name: str) -> None:
+    for sample, unit in units.items():
+        column = values[sample]
+        if column.isna().all():
+            msg = f"sample {sample!r} of {name} has no value at all: remove it"
+            raise InputError(msg)
+        endless = column[np.isinf(column)]
+        if len(endless):
+            msg = (
+                f"{len(endless)} values of sample {sample!r} of {name} are infinite "
+                f"({some(endless.index)}): give "
+                "numbers, or leave them empty (a log needs a pseudo-count)"
+            )
+            raise InputError(msg)
+        negative = column[column < 0]
+        if unit != "log" and len(negative):
+            msg = (
+                f"{len(negative)} values of sample {sample!r} of {name} are negative "
+                f"({negative.iloc[0]:g} of gene "
+                f"{negative.index[0]!r}), which {unit} cannot be: if they are logs, give the unit log"
+            )
+            raise InputError(msg)
+
+
+def _warn_of_contradictions(values: pd.DataFrame, units: dict[str, str], raw: Raw) -> None:
+    found: dict[str, list[str]] = {}
+    for sample, unit in units.items():
+        problem = _contradiction(values[sample].dropna(), unit, estimated=raw.estimated)
+        if problem:
+            found.setdefault(problem, []).append(f"{sample} ({unit})")
+    for problem, samples in found.items():
+        logger.warning("%s: %s: %s", raw.name, some(samples), problem)
+
+
+def _contradiction(column: pd.Series, unit: str, *, estimated: bool) -> str:
+    top = column.max()
+    if unit == "log":
+        return "values above 30 do not look like logs; is the unit tpm, fpkm or counts?" if top > 30 else ""
+    if top == 0:
+        return "all values are 0"
+    if unit != "cage" and top < 25 and len(column) >= _ENOUGH:
+        return "no value is above 25, which looks like logs already; is the unit log?"
+    if unit == "tpm" and column.sum() > 1.1e6:
+        return "the values sum to more than a million, which TPM cannot; is the unit fpkm or counts?"
+    if unit == "counts" and not estimated and (column % 1 != 0).any():
+        return "counts that are not whole numbers; expected counts may be, normalised ones are no counts"
+    return ""
