@@ -77,6 +77,10 @@ class ResumingDownloader:
                 self._write(url, response, start, total)
         except requests.RequestException as err:
             raise TransferError(describe(url, err)) from err
+        except ValueError as err:
+            # urllib3 lets some impossible hosts through to here.
+            msg = f"{url} is no address that can be fetched ({err}): check it."
+            raise TransferError(msg, final=True) from err
         except OSError as err:
             raise TransferError(_disk(self.part, err), final=True) from err
 
@@ -124,8 +128,9 @@ class ResumingDownloader:
         from tqdm import tqdm
 
         with self.part.open("r+b" if start else "wb") as out:
-            out.seek(start)
-            out.truncate()
+            if start:
+                out.seek(start)
+                out.truncate()
             label = self.part.name.removesuffix(".part")
             with tqdm(
                 total=total,

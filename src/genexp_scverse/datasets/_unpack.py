@@ -40,8 +40,9 @@ def check_known(wanted: Sequence[str], cells: Sequence[str]) -> None:
 def unpack(archive: Path, folder: Path, wanted: Sequence[str] | None) -> list[str]:
     """Unpack the files of the cells in `wanted` (all when None) from `archive` into `folder`.
 
-    The archive is read once, from the first member to the last. Its files go to a temporary folder inside `folder`; a cell is moved
-    to its place when all has been read, so nothing half-written stays when this is cut short.
+    The archive is read once, from the first member to the last. Its files go to a temporary folder inside
+    `folder`; a cell is moved to its place when all has been read, so nothing half-written stays when this is
+    cut short.
 
     Returns
     -------

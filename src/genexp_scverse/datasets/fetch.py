@@ -88,8 +88,8 @@ def fetch(
     except ValueError as err:
         got = re.search(r"but got (\w+)", str(err))
         msg = (
-            f"{url} does not have the published hash (expected {known_hash}, got "
-            f"{got[1] if got else 'another'}) and was deleted: run again; if it recurs, the source has changed."
+            f"What {url} sent does not have the published hash (expected {known_hash}, got "
+            f"{got[1] if got else 'another'}) and was deleted: run again, or ask the source what has changed."
         )
         raise InputError(msg) from err
     except OSError as err:
@@ -283,7 +283,7 @@ def _make(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        msg = f"The folder {folder} cannot be made ({err.strerror}): give another as directory= or {ENVIRONMENT}."
+        msg = f"The folder {folder} cannot be made ({err.strerror}): give another in {ENVIRONMENT}."
         raise InputError(msg) from err
     return folder
 
@@ -294,7 +294,7 @@ def _check_hash(known_hash: str | None) -> str | None:
     algorithm, _, digest = known_hash.rpartition(":")
     algorithm = algorithm or "sha256"
     if DIGESTS.get(algorithm) != len(digest) or not re.fullmatch(r"[0-9a-fA-F]+", digest):
-        msg = f"known_hash={known_hash!r} is no hash: give 'md5:' and 32 or 'sha256:' and 64 hex digits."
+        msg = f"known_hash={known_hash!r} is no hash: give md5: or sha256: and its hexadecimal digits."
         raise InputError(msg)
     return f"{algorithm}:{digest}"
 
