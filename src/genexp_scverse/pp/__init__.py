@@ -1,18 +1,27 @@
 """MuData to MuData: splits, labels, transforms, scaling, features of the sequence."""
 
-from genexp_scverse._lazy import attach
+# Not lazy: a function and the file it is in may share a name, and importing the file later would put the
+# module in the function's place.
+from genexp_scverse.pp.folds import split_by_fold
+from genexp_scverse.pp.label import label, median_of_training
+from genexp_scverse.pp.profile import mean_profile
+from genexp_scverse.pp.scale import scale
+from genexp_scverse.pp.scaler import SignalScaler
+from genexp_scverse.pp.sequence import sequence_features
+from genexp_scverse.pp.split import split_at_random, split_by_chromosome, training_rows
+from genexp_scverse.pp.transform import arcsinh, log1p
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "SignalScaler": "scale",
-        "arcsinh": "transform",
-        "label": "label",
-        "log1p": "transform",
-        "scale": "scale",
-        "sequence_features": "sequence",
-        "split_at_random": "split",
-        "split_by_chromosome": "split",
-        "split_by_fold": "split",
-    },
-)
+__all__ = [
+    "SignalScaler",
+    "arcsinh",
+    "label",
+    "log1p",
+    "mean_profile",
+    "median_of_training",
+    "scale",
+    "sequence_features",
+    "split_at_random",
+    "split_by_chromosome",
+    "split_by_fold",
+    "training_rows",
+]

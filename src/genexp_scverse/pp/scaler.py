@@ -1,0 +1,274 @@
+"""The scaling of signal that a model fits on its training genes and keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
+from genexp_scverse.schema import SCALES
+
+TRANSFORMS = ("auto", "log1p", "arcsinh", "none")
+LOGGED = ("log", "log_ratio")
+_BLOCK_BYTES = 64 * 2**20
+
+
+class SignalScaler:
+    """Transform signal by its scale, then divide every mark by its standard deviation on training genes.
+
+    Statistics are pooled per mark over all its tracks, the training genes and their bins (population standard
+    deviation of what is covered, accumulated in float64), so that a new sample of the same marks is scaled
+    alike. Nothing is centred: 0 stays 0, no signal. Uncovered bins (NaN) become 0. A mark that is constant in
+    training has no standard deviation and is divided by 1, with a warning.
+
+    Works on any array that is sliced by genes (ndarray, memmap, dask array), a block of genes at a time.
+
+    Parameters
+    ----------
+    transform
+        ``auto``: log1p of tracks in counts, coverage, fold_change and pvalue, nothing on log and log_ratio;
+        ``log1p`` or ``arcsinh``: on all tracks; ``none``: on none.
+
+    Raises
+    ------
+    InputError
+        `transform` is not one of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bins = np.array([[[0.0, 2.0]], [[9.0, np.nan]]])
+    >>> scaler = SignalScaler("none").fit(bins, ["counts"], ["H3K4me3"], rows=[0])
+    >>> scaler.divisors
+    {'H3K4me3': 1.0}
+    >>> scaler.transform(bins, ["counts"], ["H3K4me3"]).tolist()
+    [[[0.0, 2.0]], [[9.0, 0.0]]]
+    """
+
+    def __init__(self, transform: str = "auto"):
+        if transform not in TRANSFORMS:
+            msg = f"transform={transform!r} is unknown: choose one of {', '.join(TRANSFORMS)}"
+            raise InputError(msg)
+        self.name = transform
+        self.divisors: dict[str, float] = {}
+
+    def fit(
+        self,
+        bins: Any,
+        scales: Sequence[str],
+        marks: Sequence[str],
+        rows: Sequence[int] | np.ndarray,
+        *,
+        tracks: Sequence[int] | np.ndarray | None = None,
+    ) -> SignalScaler:
+        """Take the statistics of the training genes.
+
+        Parameters
+        ----------
+        bins
+            Genes x tracks x bins.
+        scales, marks
+            Scale and mark of every track (of every one of `tracks`, when given).
+        rows
+            Positions of the training genes.
+        tracks
+            Positions of the tracks to use; all when None.
+
+        Returns
+        -------
+        The scaler itself, with :attr:`divisors`, mark -> standard deviation.
+
+        Raises
+        ------
+        InputError
+            There is no training gene, a mark is nowhere covered in training, or a track is negative where
+            log1p is to be taken.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> SignalScaler().fit(np.array([[[0, 3]]]), ["log"], ["H3K4me3"], rows=[0]).divisors
+        {'H3K4me3': 1.5}
+        """
+        rows = np.sort(np.asarray(rows, np.int64))
+        if len(rows) == 0:
+            msg = "there are no training genes to take the scale of the signal from: check the split"
+            raise InputError(msg)
+        steps = self._steps(scales, marks)
+        n, mean, squares = (np.zeros(len(marks)) for _ in range(3))
+        width = (bins.shape[1] if tracks is None else len(tracks)) * bins.shape[2]
+        for block in gene_blocks(rows, width):
+            x = np.asarray(bins[block])
+            x = _transformed(x if tracks is None else x[:, np.asarray(tracks)], steps, marks)
+            n, mean, squares = _merged(n, mean, squares, *_moments(x))
+        self.divisors = {}
+        for mark in dict.fromkeys(str(m) for m in marks):
+            mine = [i for i, m in enumerate(marks) if str(m) == mark]
+            total = (0.0, 0.0, 0.0)
+            for i in mine:
+                total = _merged(*total, n[i], mean[i], squares[i])
+            if total[0] == 0:
+                msg = f"mark {mark!r} is not covered at all in the training genes: leave it out (marks=)"
+                raise InputError(msg)
+            deviation = float(np.sqrt(total[2] / total[0]))
+            if not deviation > 1e-6 * abs(total[1]):
+                logger.warning("mark %r is constant in the training genes: it is left unscaled", mark)
+                deviation = 1.0
+            self.divisors[mark] = deviation
+        return self
+
+    def transform(self, bins: np.ndarray, scales: Sequence[str], marks: Sequence[str]) -> np.ndarray:
+        """Scale the signal of some genes.
+
+        Parameters
+        ----------
+        bins
+            Genes x tracks x bins; left as it is.
+        scales, marks
+            Scale and mark of every track.
+
+        Returns
+        -------
+        New array of the same shape, float32, 0 where `bins` is NaN.
+
+        Raises
+        ------
+        InputError
+            A mark was not there when fitted, or a track is negative where log1p is to be taken.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> scaler = SignalScaler.from_dict({"transform": "none", "marks": ["H3K4me3"], "divisors": [4.0]})
+        >>> scaler.transform(np.array([[[2.0, np.nan]]]), ["counts"], ["H3K4me3"]).tolist()
+        [[[0.5, 0.0]]]
+        """
+        unknown = [m for m in dict.fromkeys(marks) if m not in self.divisors]
+        if unknown:
+            msg = f"no scale was fitted for mark {some(unknown)}: fitted are {some(self.divisors, 6)}"
+            raise InputError(msg)
+        x = _transformed(np.asarray(bins), self._steps(scales, marks), marks)
+        x /= np.array([self.divisors[m] for m in marks], np.float32)[:, None]
+        return np.nan_to_num(x, copy=False, nan=0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the state in plain types, for JSON and for ``uns``.
+
+        Returns
+        -------
+        transform (str), marks (list of str), divisors (list of float in the order of marks).
+
+        Examples
+        --------
+        >>> SignalScaler("log1p").to_dict()
+        {'transform': 'log1p', 'marks': [], 'divisors': []}
+        """
+        return {
+            "transform": self.name,
+            "marks": list(self.divisors),
+            "divisors": [float(d) for d in self.divisors.values()],
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> SignalScaler:
+        """Make a scaler from what :meth:`to_dict` gave.
+
+        Parameters
+        ----------
+        state
+            transform, marks and divisors.
+
+        Returns
+        -------
+        A fitted scaler.
+
+        Examples
+        --------
+        >>> SignalScaler.from_dict({"transform": "auto", "marks": ["H3K4me3"], "divisors": [0.5]}).divisors
+        {'H3K4me3': 0.5}
+        """
+        scaler = cls(str(state["transform"]))
+        pairs = zip(state["marks"], state["divisors"], strict=True)
+        scaler.divisors = {str(m): float(d) for m, d in pairs}
+        return scaler
+
+    def _steps(self, scales: Sequence[str], marks: Sequence[str]) -> list[str]:
+        """Name the function for every track."""
+        if len(scales) != len(marks):
+            msg = f"{len(scales)} scales for {len(marks)} marks: give both for every track"
+            raise InputError(msg)
+        wrong = [s for s in scales if s not in SCALES]
+        if wrong:
+            msg = f"unknown scale {some(sorted(set(wrong)))}: allowed are {', '.join(SCALES)}"
+            raise InputError(msg)
+        if self.name == "auto":
+            return ["none" if s in LOGGED else "log1p" for s in scales]
+        return [self.name] * len(scales)
+
+
+def gene_blocks(rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    """Cut rows into blocks of at most 64 MiB of float32.
+
+    Parameters
+    ----------
+    rows
+        Positions of genes.
+    width
+        Values per gene.
+
+    Yields
+    ------
+    Consecutive parts of `rows`.
+
+    Examples
+    --------
+    >>> [block.tolist() for block in gene_blocks(np.arange(3), 10_000_000)]
+    [[0], [1], [2]]
+    """
+    step = max(1, _BLOCK_BYTES // max(1, 4 * width))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def _transformed(x: np.ndarray, steps: Sequence[str], marks: Sequence[str]) -> np.ndarray:
+    """Copy of `x` as float32, every track through its function."""
+    x = np.array(x, dtype=np.float32)
+    if x.ndim != 3 or x.shape[1] != len(steps):
+        msg = f"signal has shape {x.shape}, expected genes x {len(steps)} tracks x bins"
+        raise InputError(msg)
+    for i, step in enumerate(steps):
+        if step == "log1p":
+            if (x[:, i] < 0).any():
+                msg = f"mark {marks[i]!r} is negative, which log1p is not for: say scale='log_ratio'"
+                raise InputError(msg)
+            x[:, i] = np.log1p(x[:, i])
+        elif step == "arcsinh":
+            x[:, i] = np.arcsinh(x[:, i])
+    return x
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give number, mean and sum of squared deviations per track over covered bins, in float64."""
+    covered = ~np.isnan(x)
+    n = covered.sum(axis=(0, 2)).astype(np.float64)
+    mean = np.where(covered, x, 0).sum(axis=(0, 2), dtype=np.float64) / np.maximum(n, 1)
+    squares = np.empty_like(mean)
+    for i in range(x.shape[1]):
+        off = x[:, i][covered[:, i]].astype(np.float64) - mean[i]
+        squares[i] = off @ off
+    return n, mean, squares
+
+
+def _merged(n, mean, squares, other_n, other_mean, other_squares):
+    """Pool two sets of moments (Chan, Golub & LeVeque 1983) without the loss of a sum of squares."""
+    total = n + other_n
+    safe = np.maximum(total, 1)
+    shift = other_mean - mean
+    return (
+        total,
+        mean + shift * other_n / safe,
+        squares + other_squares + shift**2 * n * other_n / safe,
+    )
