@@ -51,7 +51,8 @@ def tss_windows(genes: pd.DataFrame, *, upstream: int, downstream: int, stranded
     Raises
     ------
     InputError
-        When a column is missing, a TSS is not a position, a strand is neither + nor -, or the window is empty.
+        When a column is missing, a TSS is not a position, a strand is neither + nor -, or the window is
+        empty.
 
     Examples
     --------
@@ -75,14 +76,12 @@ def tss_windows(genes: pd.DataFrame, *, upstream: int, downstream: int, stranded
         if unknown.any():
             msg = (
                 f"strand of {unknown.sum()} of {len(genes)} genes is neither '+' nor '-' "
-                f"({some(genes.index[unknown])}: {some(pd.unique(strand[unknown]))}): mend the column, or take "
-                "unstranded windows"
+                f"({some(genes.index[unknown])}: {some(pd.unique(strand[unknown]))}): mend the column, "
+                "or take unstranded windows"
             )
             raise InputError(msg)
     start = np.where(reverse, tss - downstream + 1, tss - upstream)
-    return Windows(
-        genes["chrom"].astype(str).to_numpy(dtype=object), start, start + upstream + downstream, reverse
-    )
+    return Windows(genes["chrom"].astype(str).to_numpy(dtype=object), start, start + upstream + downstream, reverse)
 
 
 def count_bins(*, upstream: int, downstream: int, bin_size: int) -> int:
@@ -131,9 +130,7 @@ def count_bins(*, upstream: int, downstream: int, bin_size: int) -> int:
     return length // int(bin_size)
 
 
-def check_tss(
-    genes: pd.DataFrame, sizes: Mapping[str, int], *, names: Mapping[str, str], source: str
-) -> np.ndarray:
+def check_tss(genes: pd.DataFrame, sizes: Mapping[str, int], *, names: Mapping[str, str], source: str) -> np.ndarray:
     """Make sure that every TSS lies on its chromosome, and tell which genes have one.
 
     Parameters
@@ -172,13 +169,11 @@ def check_tss(
     if beyond.any():
         examples = [
             f"{gene} at {c}:{t:,} of {int(n):,}"
-            for gene, c, t, n in zip(
-                genes.index[beyond][:3], chrom[beyond], tss[beyond], length[beyond], strict=False
-            )
+            for gene, c, t, n in zip(genes.index[beyond][:3], chrom[beyond], tss[beyond], length[beyond], strict=False)
         ]
         msg = (
-            f"the TSS of {beyond.sum()} of {len(genes)} genes lies beyond the end of its chromosome in {source} "
-            f"({'; '.join(examples)}): are the genes of another assembly? Give both from the same one"
+            f"the TSS of {beyond.sum()} of {len(genes)} genes lies beyond the end of its chromosome in "
+            f"{source} ({'; '.join(examples)}): are the genes of another assembly? Take both from one"
         )
         raise InputError(msg)
     return ~np.isnan(length)
