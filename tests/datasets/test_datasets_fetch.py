@@ -279,9 +279,7 @@ def publish(site, body: bytes) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "./", "data/", "data/data/"])
 def test_deepchrome_unpacks_the_cells_asked_for(site, tmp_path, prefix):
-    publish(
-        site, archive([*cell_files("E003", "E004", "E123"), "E003/regression/train.csv", "readme"], prefix)
-    )
+    publish(site, archive([*cell_files("E003", "E004", "E123"), "E003/regression/train.csv", "readme"], prefix))
     folder = deepchrome(cells=["E123"], directory=tmp_path, base_url=site.url)
     written = {p.relative_to(folder).as_posix() for p in folder.rglob("*.csv")}
     assert written == set(cell_files("E123"))

@@ -118,7 +118,7 @@ def test_genes_are_as_gencode_has_them(files, genes):
     assert set(gtf[2]) == {"gene", "transcript", "exon"}
     assert (gtf[3] <= gtf[4]).all()
     ids = _attribute(gtf, "gene_id")
-    assert ids.str.fullmatch(r"SIMG\d{11}\.\d+(_PAR_Y)?").all()
+    assert ids.str.fullmatch(r"ENSSIMG\d{11}\.\d+(_PAR_Y)?").all()
     types = _attribute(gtf[gtf[2] == "gene"], "gene_type").value_counts()
     assert types["protein_coding"] == 1_202
     assert types["lncRNA"] == 36
@@ -288,9 +288,7 @@ def test_files_are_replaced_and_others_left(tmp_path):
         "tracks",
         "notes.txt",
     }
-    assert (
-        pyfaidx.Fasta(str(files.genome), rebuild=False)["chr2"][3_000:3_010].seq.upper().strip("ACGT") == ""
-    )
+    assert pyfaidx.Fasta(str(files.genome), rebuild=False)["chr2"][3_000:3_010].seq.upper().strip("ACGT") == ""
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def write_gtf(path: Path, genome: Genome, rng: np.random.Generator) -> None:
     lines += _gtf_gene(copy, f"{first.gene_id}.{first.version}_PAR_Y", rng)
     stray = first.copy()
     stray["chrom"], stray["start"], stray["end"], stray["gene_name"] = SCAFFOLD, 2_000, 8_000, "STRAY1"
-    lines += _gtf_gene(stray, f"SIMG{len(genome.genes) + 1:011d}.1", rng)
+    lines += _gtf_gene(stray, f"ENSSIMG{len(genome.genes) + 1:011d}.1", rng)
     # No name and no time in the gzip header: the same genes give the same bytes.
     with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as out:
         out.write(("\n".join(lines) + "\n").encode())
@@ -62,7 +62,7 @@ def _gtf_gene(gene, gene_id: str, rng: np.random.Generator) -> list[str]:
         plus = gene.strand == "+"
         spans.append((gene.start + cut, gene.end) if plus else (gene.start, gene.end - cut))
     for number, (start, end) in enumerate(spans):
-        name = re.sub(r"^SIMG(\d+)", lambda m: f"SIMT{m[1]}{number}", gene_id)  # noqa: B023
+        name = re.sub(r"^ENSSIMG(\d+)", lambda m: f"ENSSIMT{m[1]}{number}", gene_id)  # noqa: B023
         about = f' transcript_id "{name}"; transcript_type "{gene.gene_type}";'
         tag = ' tag "basic"; tag "Ensembl_canonical";' if number == 0 else ' tag "basic";'
         lines.append(line("transcript", start, end, about + tag))

@@ -105,9 +105,7 @@ class ResumingDownloader:
     def _place(self, url: str, response: requests.Response, start: int) -> tuple[int, int | None]:
         """Where the bytes of `response` go, and how long the whole file is when the server says so."""
         if response.status_code == 206:
-            match = re.fullmatch(
-                r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip()
-            )
+            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
             if match is None or int(match[1]) > start:
                 self.part.unlink(missing_ok=True)
                 msg = f"{url} was answered with a range that was not asked for."
@@ -210,21 +208,15 @@ def describe(url: str, err: requests.RequestException) -> str:
     if isinstance(err, requests.exceptions.ChunkedEncodingError) or "Read timed out" in text:
         return f"The connection was cut while {url} was being sent."
     if isinstance(err, requests.exceptions.SSLError):
-        return (
-            f"No secure connection to {url}: check the clock, the certificates and the proxy of this machine."
-        )
+        return f"No secure connection to {url}: check the clock, the certificates and the proxy of this machine."
     if isinstance(err, requests.ConnectionError | requests.Timeout):
         found = "the host was not found" if "resolve" in text or "getaddrinfo" in text else "no connection"
-        return (
-            f"{url} cannot be reached ({found}): check the network, or download it elsewhere into the cache."
-        )
+        return f"{url} cannot be reached ({found}): check the network, or download it elsewhere into the cache."
     return f"{url} cannot be downloaded ({text}): check the address."
 
 
 def _disk(path: Path, err: OSError) -> str:
     if err.errno in FULL:
-        return (
-            f"No space is left for {path}: free some, or set GENEXP_DATA_DIR to a larger disk, and run again."
-        )
+        return f"No space is left for {path}: free some, or set GENEXP_DATA_DIR to a larger disk, and run again."
     reason = err.strerror or os.strerror(err.errno or 0)
     return f"{path} cannot be written ({reason}): set GENEXP_DATA_DIR to a folder that can."

@@ -97,9 +97,7 @@ def draw_dna(rng: np.random.Generator, genome: Genome) -> dict[str, np.ndarray]:
         bases[cpg[fate > 0.6] + 1] = ord("A")
         dna[chrom] = bases
     for site in genome.sites.itertuples():
-        dna[site.chrom][site.start : site.start + len(site.bases)] = np.frombuffer(
-            site.bases.encode(), dtype=np.uint8
-        )
+        dna[site.chrom][site.start : site.start + len(site.bases)] = np.frombuffer(site.bases.encode(), dtype=np.uint8)
     for chrom, bases in dna.items():
         n = len(bases) // 1_000
         starts = rng.integers(0, len(bases), n)
@@ -148,11 +146,9 @@ def _place_genes(rng, n_genes, n_chroms, spacing):
     number = 1 + np.arange(n)
     genes = pd.DataFrame(
         {
-            "gene_id": [f"SIMG{i:011d}" for i in number],
+            "gene_id": [f"ENSSIMG{i:011d}" for i in number],
             "version": rng.integers(1, 15, n),
-            "gene_name": [
-                f"{'LNC' if t == 'lncRNA' else 'GENE'}{i}" for i, t in zip(number, gene_type, strict=True)
-            ],
+            "gene_name": [f"{'LNC' if t == 'lncRNA' else 'GENE'}{i}" for i, t in zip(number, gene_type, strict=True)],
             "gene_type": gene_type,
             "chrom": [f"chr{c + 1}" for c in chrom_of],
             "start": start,
@@ -174,8 +170,7 @@ def _place_elements(rng, genes, sizes, gaps) -> pd.DataFrame:
         taken[chrom][start // GRID : end // GRID + 1] = True
         taken[chrom][: MARGIN // GRID] = True
     rows = [
-        (g.chrom, g.tss - PROMOTER_HALF, g.tss + PROMOTER_HALF, "promoter", i)
-        for i, g in enumerate(genes.itertuples())
+        (g.chrom, g.tss - PROMOTER_HALF, g.tss + PROMOTER_HALF, "promoter", i) for i, g in enumerate(genes.itertuples())
     ]
     low, high = np.log(ENHANCER_DISTANCE)
     for kind, rate in (("enhancer", 1.3), ("decoy", 0.8)):

@@ -166,9 +166,7 @@ def deepchrome(
     return folder
 
 
-def roadmap_expression(
-    *, directory: str | os.PathLike[str] | None = None, base_url: str | None = None
-) -> Path:
+def roadmap_expression(*, directory: str | os.PathLike[str] | None = None, base_url: str | None = None) -> Path:
     """Fetch the expression of protein-coding genes in 57 Roadmap epigenomes (RPKM, hg19).
 
     The server publishes no hash: only the length is checked.

@@ -270,7 +270,5 @@ def _element_table(genome: Genome, effects: np.ndarray, samples: list[str]) -> p
     return table
 
 
-def _write_table(
-    path: Path, table: pd.DataFrame, *, header: bool = True, float_format: str | None = None
-) -> None:
+def _write_table(path: Path, table: pd.DataFrame, *, header: bool = True, float_format: str | None = None) -> None:
     table.to_csv(path, sep="\t", index=False, header=header, float_format=float_format, lineterminator="\n")
