@@ -60,9 +60,7 @@ def imported(module: str, source: str, *, is_package: bool = False) -> set[str]:
             base = ".".join([*base, *([node.module] if node.module else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Call) and name_called(node) in ("import_module", "__import__"):
-            names |= {
-                a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)
-            }
+            names |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)}
     for node in nodes:
         if isinstance(node, ast.Attribute):
             first, *rest = ast.unparse(node).split(".")
@@ -195,10 +193,3 @@ def test_what_is_loaded_is_seen():
         "json",
         "genexp_scverse",
     ]
-
-
-@pytest.mark.parametrize("part", [*FLOW, "datasets"])
-def test_no_submodule_hides_a_public_name(part):
-    """Once ``pp/label.py`` is imported, ``pp.label`` is the module and no longer the function."""
-    submodules = {p.stem for p in (ROOT / part).iterdir()}
-    assert sorted(submodules & set(getattr(gx, part).__all__)) == []
