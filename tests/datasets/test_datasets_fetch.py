@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 from genexp_scverse import InputError
-from genexp_scverse.datasets import _download
-from genexp_scverse.datasets.fetch import deepchrome, encode_bigwig, fetch, roadmap_expression
+from genexp_scverse.datasets import _download, deepchrome, encode_bigwig, fetch, roadmap_expression
 
 BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 MD5 = "md5:" + hashlib.md5(BODY).hexdigest()

@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from genexp_scverse import InputError
+from genexp_scverse.datasets import simulate
 from genexp_scverse.datasets._genome import FACTORS
-from genexp_scverse.datasets.simulate import simulate
 
 HALF, BIN = 5_000, 500
 CONSENSUS = {factor.name: factor.consensus for factor in FACTORS}

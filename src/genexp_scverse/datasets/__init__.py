@@ -5,10 +5,10 @@ from genexp_scverse._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "deepchrome": "fetch",
-        "encode_bigwig": "fetch",
-        "fetch": "fetch",
-        "roadmap_expression": "fetch",
-        "simulate": "simulate",
+        "deepchrome": "fetching",
+        "encode_bigwig": "fetching",
+        "fetch": "fetching",
+        "roadmap_expression": "fetching",
+        "simulate": "simulator",
     },
 )

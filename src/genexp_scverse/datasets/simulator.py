@@ -124,7 +124,7 @@ def simulate(
     --------
     >>> import tempfile
     >>> import pandas as pd
-    >>> from genexp_scverse.datasets.simulate import simulate
+    >>> from genexp_scverse.datasets import simulate
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     files = simulate(folder, n_genes=20, n_chroms=2, marks=["H3K4me3"], seed=1)
     ...     pd.read_csv(files.sheet, sep="\t")

@@ -57,7 +57,7 @@ def fetch(
 
     Examples
     --------
-    >>> from genexp_scverse.datasets.fetch import fetch
+    >>> from genexp_scverse.datasets import fetch
     >>> fetch("ftp://example.org/genes.tsv")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
@@ -132,7 +132,7 @@ def deepchrome(
 
     Examples
     --------
-    >>> from genexp_scverse.datasets.fetch import deepchrome
+    >>> from genexp_scverse.datasets import deepchrome
     >>> deepchrome(cells="../E003")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
@@ -189,7 +189,7 @@ def roadmap_expression(*, directory: str | os.PathLike[str] | None = None, base_
 
     Examples
     --------
-    >>> from genexp_scverse.datasets.fetch import roadmap_expression
+    >>> from genexp_scverse.datasets import roadmap_expression
     >>> roadmap_expression(base_url="file:///data")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
@@ -230,7 +230,7 @@ def encode_bigwig(
 
     Examples
     --------
-    >>> from genexp_scverse.datasets.fetch import encode_bigwig
+    >>> from genexp_scverse.datasets import encode_bigwig
     >>> encode_bigwig("ENCSR000AKU")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...

@@ -1,0 +1,24 @@
+"""``genexp evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+
+from genexp_scverse import io
+from genexp_scverse.cli._tables import check_table_path, write_table
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate and write a TSV with a row for each sample."""
+    check_table_path(args.output)
+    mdata = io.read_mudata(args.mudata)
+    from genexp_scverse.model.base import load
+
+    model = load(args.model, mdata)
+    table = model.evaluate(
+        split=None if args.split == "all" else args.split,
+        samples=args.sample,
+        n_bootstrap=args.bootstrap,
+        seed=args.seed,
+    )
+    write_table(table, args.output)

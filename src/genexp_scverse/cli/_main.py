@@ -1,0 +1,37 @@
+"""Entry point: parse, call, and say a user's error in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from genexp_scverse._errors import InputError
+from genexp_scverse.cli._parser import make_parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``genexp``.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    Exit code: 0, or 2 for a user's error, 130 when interrupted.
+    """
+    args = make_parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except InputError as error:
+        sys.stderr.write(f"genexp {args.command}: {' '.join(str(error).split())}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write(f"genexp {args.command}: interrupted, nothing was written\n")
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has gone; what is left in the buffer has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

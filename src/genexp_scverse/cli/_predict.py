@@ -1,0 +1,18 @@
+"""``genexp predict``."""
+
+from __future__ import annotations
+
+import argparse
+
+from genexp_scverse import io
+from genexp_scverse.cli._tables import check_table_path, write_table
+
+
+def run(args: argparse.Namespace) -> None:
+    """Predict and write a TSV: gene_id, then a level and a probability for each sample."""
+    check_table_path(args.output)
+    mdata = io.read_mudata(args.mudata)
+    from genexp_scverse.model.base import load
+
+    model = load(args.model, mdata)
+    write_table(model.predict(split=args.split, samples=args.sample), args.output)

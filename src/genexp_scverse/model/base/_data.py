@@ -1,0 +1,58 @@
+"""Batches of (gene, sample) pairs as index tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lightning
+import torch
+
+
+class PairBatches:
+    """Iterate over pairs of gene and sample indices in batches, shuffled anew in every epoch when asked.
+
+    Under several processes each takes its share of the pairs.
+    """
+
+    def __init__(self, pairs: torch.Tensor, batch_size: int, *, shuffle: bool = False, seed: int = 0):
+        self.pairs, self.batch_size, self.shuffle = pairs, int(batch_size), shuffle
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def _share(self) -> tuple[int, int]:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return 0, 1
+
+    def __len__(self) -> int:
+        per_process = len(self.pairs) // self._share()[1] if self._share()[1] > 1 else len(self.pairs)
+        return -(-per_process // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = (
+            torch.randperm(len(self.pairs), generator=self.generator) if self.shuffle else torch.arange(len(self.pairs))
+        )
+        rank, world = self._share()
+        if world > 1:
+            order = order[rank : len(order) // world * world : world]
+        pairs = self.pairs[order]
+        for start in range(0, len(pairs), self.batch_size):
+            batch = pairs[start : start + self.batch_size]
+            yield batch[:, 0], batch[:, 1]
+
+
+class PairData(lightning.LightningDataModule):
+    """Training and validation pairs for the trainer."""
+
+    def __init__(self, train: torch.Tensor, valid: torch.Tensor, batch_size: int, seed: int):
+        super().__init__()
+        self.train_pairs, self.valid_pairs = train, valid
+        self.batch_size, self.seed = batch_size, seed
+        self.n_train, self.n_val = len(train), len(valid)
+
+    def train_dataloader(self) -> PairBatches:
+        """Shuffled training pairs."""
+        return PairBatches(self.train_pairs, self.batch_size, shuffle=True, seed=self.seed)
+
+    def val_dataloader(self) -> PairBatches | list:
+        """Give validation pairs in order, in large batches."""
+        return PairBatches(self.valid_pairs, max(self.batch_size, 1024)) if len(self.valid_pairs) else []

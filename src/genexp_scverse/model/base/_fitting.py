@@ -1,0 +1,57 @@
+"""Callbacks of training: keep the best epoch, stop without loss."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import lightning
+import torch
+
+from genexp_scverse._logging import logger
+
+
+class KeepBest(lightning.Callback):
+    """Remember the weights of the epoch with the highest ``valid_score`` and put them back at the end."""
+
+    def __init__(self):
+        self.best_score, self.best_epoch = float("-inf"), -1
+        self._weights: dict[str, torch.Tensor] | None = None
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Copy the weights when the score has risen."""
+        score = float(trainer.callback_metrics.get("valid_score", float("nan")))
+        if score > self.best_score:
+            self.best_score, self.best_epoch = score, trainer.current_epoch
+            module: Any = pl_module.module
+            self._weights = {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
+
+    def restore(self, module: torch.nn.Module) -> None:
+        """Load the best weights into `module`; without validation the last ones stay."""
+        if self._weights is not None:
+            module.load_state_dict(self._weights)
+
+
+@contextlib.contextmanager
+def interruptible(trainer: lightning.Trainer) -> Iterator[None]:
+    """Let Ctrl-C end the training after the current step; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(signum, frame) -> None:
+        if trainer.should_stop:
+            signal.signal(signal.SIGINT, before)
+            raise KeyboardInterrupt
+        trainer.should_stop = True
+        logger.warning("Interrupted: training ends after this epoch's step and keeps the best epoch so far")
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,401 @@
+"""The contract that every model keeps, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from genexp_scverse import metrics, schema
+from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
+from genexp_scverse.model.base import _save
+from genexp_scverse.model.base._registered import RegisteredModel
+from genexp_scverse.model.base._selection import chosen_rows, chosen_samples, store_predictions
+from genexp_scverse.model.base._statistics import (
+    ensure_split,
+    fit_statistics,
+    has_levels,
+    level_scale,
+    measured_pairs,
+    thresholds_of,
+)
+from genexp_scverse.model.base._tables import GeneTables, build_tables, targets
+from genexp_scverse.pp.scaler import SignalScaler
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+
+class GeneModel(RegisteredModel):
+    """What all models share: registration, prediction, evaluation, saving and loading.
+
+    A model class gives `_build` (make the untrained estimator), `train`, `_predict_tables`, `_files` and
+    `_restore`, and lists its settings in `settings`.
+    """
+
+    settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
+    """Named settings: hyperparameters that the setting changes; ``train`` holds arguments of training."""
+
+    def __init__(
+        self,
+        mdata: MuData | None = None,
+        *,
+        setting: str = "default",
+        seed: int = 0,
+        registry: dict | None = None,
+        **hyperparameters,
+    ):
+        if setting not in self.settings:
+            msg = f"{type(self).__name__} has no setting {setting!r}: it has {', '.join(self.settings)}"
+            raise InputError(msg)
+        if mdata is not None:
+            self._register(mdata)
+            super().__init__(mdata)
+            self.setup_: dict = dict(self._adata_manager.registry["genexp_setup"])
+        elif registry is not None:
+            super().__init__(registry={"field_registries": {}, **registry})
+            self.setup_ = registry["genexp_setup"]
+        else:
+            msg = f"{type(self).__name__} needs a MuData: see gx.io.build_mudata"
+            raise InputError(msg)
+        self.setting, self.seed = setting, int(seed)
+        chosen = {k: v for k, v in self.settings[setting].items() if k != "train"}
+        self.hyperparameters_ = {**self.defaults(), **chosen, **hyperparameters}
+        unknown = set(hyperparameters) - set(self.defaults())
+        if unknown:
+            msg = f"{type(self).__name__} has no argument {some(sorted(unknown))}: it has {', '.join(self.defaults())}"
+            raise InputError(msg)
+        self.setup_["target"] = self.hyperparameters_.pop("target", None) or self.setup_["target"]
+        self.fitted_: dict[str, Any] = {}
+        self._tables_cache: tuple[Any, tuple, GeneTables] | None = None
+        self._build()
+        self.init_params_ = {
+            "non_kwargs": {"setting": setting, "seed": seed},
+            "kwargs": dict(hyperparameters),
+        }
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Names and default values of the hyperparameters; ``target=None`` means that of the setup."""
+        return {"target": None, "stranded": True, "transform": "auto"}
+
+    def _build(self) -> None:
+        raise NotImplementedError
+
+    def train(self, **kwargs) -> None:
+        """Fit on the training genes."""
+        raise NotImplementedError
+
+    def _predict_tables(self, tables: GeneTables, pairs: np.ndarray) -> dict[str, np.ndarray]:
+        """``logit`` or ``prob`` and ``level`` (standardised) for rows (gene, sample) of `pairs`."""
+        raise NotImplementedError
+
+    def _files(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _restore(self, directory: Path) -> None:
+        raise NotImplementedError
+
+    def predict(
+        self,
+        mdata: MuData | None = None,
+        *,
+        split: str | None = None,
+        indices: Sequence[int] | Sequence[str] | None = None,
+        samples: Sequence[str] | str | None = None,
+        layer_key: str | None = None,
+    ) -> pd.DataFrame:
+        """Predict expression of genes, measured or not.
+
+        Parameters
+        ----------
+        mdata
+            Another MuData with the same marks and window; by default the one that the model was made with.
+        split
+            Only genes of this split.
+        indices
+            Only these genes, by position or by gene id.
+        samples
+            Samples to predict; by default those of the model that `mdata` has, or else all with its marks.
+        layer_key
+            Also write the level to ``rna.layers[layer_key]`` and the probability to
+            ``rna.layers[layer_key + "_prob"]`` (NaN for genes and samples that were not predicted).
+
+        Returns
+        -------
+        Genes x columns ``<sample>`` (level, natural log scale) and ``<sample>:prob`` (probability that the gene
+        is high), as far as the model learned them.
+
+        Raises
+        ------
+        InputError
+            When the model is untrained or `mdata` does not fit it.
+
+        Examples
+        --------
+        >>> import numpy as np, genexp_scverse as gx
+        >>> x = np.random.default_rng(0).random((60, 2, 20))
+        >>> mdata = gx.io.from_bins(x, genes=[f"g{i}" for i in range(60)], marks=["H3K4me3", "H3K27me3"],
+        ...                         expression=x[:, 0].mean(1), unit="log", sample="K562")
+        >>> gx.pp.split_at_random(mdata)
+        >>> model = gx.model.Linear(mdata)
+        >>> model.train()
+        >>> list(model.predict(split="test"))
+        ['K562', 'K562:prob']
+        """
+        self._need_trained()
+        mdata = self._data(mdata)
+        names = chosen_samples(mdata, self.setup_, samples)
+        tables = self._tables(mdata, names)
+        rows = chosen_rows(mdata, self.setup_, split, indices)
+        columns: dict[str, np.ndarray] = {}
+        for j, sample in enumerate(names):
+            pairs = np.stack([rows, np.full(len(rows), j)], axis=1)
+            out = self._predict_tables(tables, pairs)
+            if "level" in out:
+                mean, std = level_scale(self.fitted_, sample)
+                columns[sample] = (out["level"] * std + mean).astype(np.float32)
+            if "prob" in out:
+                columns[f"{sample}:prob"] = out["prob"].astype(np.float32)
+        frame = pd.DataFrame(columns, index=pd.Index(tables.genes[rows], name="gene_id"))
+        if layer_key is not None:
+            store_predictions(
+                mdata, frame, rows, names, modality=self.setup_["modalities"][schema.RNA], layer_key=layer_key
+            )
+        return frame
+
+    def evaluate(
+        self,
+        mdata: MuData | None = None,
+        *,
+        split: str | None = "test",
+        samples: Sequence[str] | str | None = None,
+        n_bootstrap: int = 0,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Compare predictions with measurements.
+
+        The label of a sample that the model was trained on is level > the training genes' median; for another
+        sample it is the median of its own training genes (of all its genes when `mdata` has no split).
+
+        Parameters
+        ----------
+        mdata
+            Another MuData; by default the one that the model was made with.
+        split
+            Genes to compare; None for all.
+        samples
+            As for :meth:`predict`.
+        n_bootstrap
+            Number of bootstrap resamples of genes for 95 % intervals, 0 for none.
+        seed
+            Of the resampling.
+
+        Returns
+        -------
+        A row per sample: n, auroc, auprc, pearson, spearman, r2, mse, mae, and ``<metric>_low``,
+        ``<metric>_high`` when resampled.
+
+        Raises
+        ------
+        InputError
+            When nothing was measured among the genes asked for.
+
+        Examples
+        --------
+        See :meth:`predict`; ``model.evaluate(split="test", n_bootstrap=1000)``.
+        """
+        self._need_trained()
+        mdata = self._data(mdata)
+        names = chosen_samples(mdata, self.setup_, samples)
+        rows = chosen_rows(mdata, self.setup_, split, None)
+        self._warn_of_training_genes(mdata, rows, split)
+        modality = self.setup_["modalities"][schema.RNA]
+        level, label = targets(mdata, modality, names, thresholds_of(mdata, self.setup_, self.fitted_, names))
+        predicted = self.predict(mdata, indices=rows.tolist(), samples=names)
+        table = {}
+        for j, sample in enumerate(names):
+            y, c = level[rows, j], label[rows, j]
+            if np.isnan(y).all() and np.isnan(c).all():
+                msg = f"sample {sample!r} has no measured gene in split {split!r}: nothing to compare with"
+                raise InputError(msg)
+            table[sample] = metrics.evaluate_predictions(
+                log=y if sample in predicted and not np.isnan(y).all() else None,
+                predicted=predicted[sample].to_numpy() if sample in predicted else None,
+                label=c if f"{sample}:prob" in predicted else None,
+                prob=predicted[f"{sample}:prob"].to_numpy() if f"{sample}:prob" in predicted else None,
+                n_bootstrap=n_bootstrap,
+                seed=seed,
+            )
+        frame = pd.DataFrame.from_dict(table, orient="index")
+        frame.index.name = "sample"
+        return frame
+
+    @property
+    def name(self) -> str:
+        """Name under which predictions and patterns are stored by default: snake case of the class."""
+        return snake_case(type(self).__name__)
+
+    @property
+    def history(self) -> pd.DataFrame | None:
+        """Losses and validation metrics by epoch, None for a model without epochs."""
+        return self.history_
+
+    @property
+    def summary(self) -> str:
+        """What the model is, reads and has learned, in a few lines."""
+        s, fitted = self.setup_, self.fitted_
+        reads = []
+        if s["marks"]:
+            reads.append(f"{len(s['marks'])} marks x {s['n_bins']} bins ({', '.join(s['marks'])})")
+        if s["features"]:
+            reads.append(f"{len(s['features'])} features of the DNA")
+        lines = [
+            f"{type(self).__name__} (setting {self.setting}, target {s['target']}, seed {self.seed})",
+            f"reads      {'; '.join(reads)}",
+            f"samples    {', '.join(s['samples'])}",
+            f"trained    {'no' if not self.is_trained_ else str(fitted['n_train']) + ' (gene, sample) pairs'}",
+        ]
+        if fitted.get("best_epoch") is not None:
+            lines.append(f"best epoch {fitted['best_epoch'] + 1} of {fitted['epochs']}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.summary
+
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model to a directory of JSON and plain arrays.
+
+        Parameters
+        ----------
+        directory
+            Where; it is written whole or not at all.
+        overwrite
+            Replace a model that is there.
+
+        Raises
+        ------
+        InputError
+            When the model is untrained, or the directory exists and is not to be overwritten.
+        """
+        self._need_trained()
+        history = None if self.history_ is None else self.history_.to_dict(orient="list")
+        description = {
+            "model": type(self).__name__,
+            "package": version("genexp-scverse"),
+            "setting": self.setting,
+            "seed": self.seed,
+            "hyperparameters": self.hyperparameters_,
+            "setup": self.setup_,
+            "fitted": self.fitted_,
+            "history": history,
+        }
+        _save.write_model(directory, description, self._files(), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, directory: str | Path, mdata: MuData | None = None) -> Any:
+        """Read a model that :meth:`save` wrote; nothing that the files carry is executed.
+
+        Parameters
+        ----------
+        directory
+            The model's directory.
+        mdata
+            A MuData to use it with; may also be given to :meth:`predict` and :meth:`evaluate` later.
+
+        Returns
+        -------
+        The model, predicting the same numbers.
+
+        Raises
+        ------
+        InputError
+            When the directory is no model, is damaged, or holds another class.
+        """
+        d = _save.read_description(directory)
+        if d["model"] != cls.__name__:
+            msg = f"{directory} holds a {d['model']}, not a {cls.__name__}: use gx.model.load"
+            raise InputError(msg)
+        hyper = {**d["hyperparameters"], "target": d["setup"]["target"]}
+        model = cls(setting=d["setting"], seed=d["seed"], registry={"genexp_setup": d["setup"]}, **hyper)
+        model.fitted_ = d["fitted"]
+        model.history_ = None if d["history"] is None else as_history(d["history"])
+        model._restore(Path(directory))
+        model.is_trained_ = True
+        if mdata is not None:
+            schema.validate(mdata)
+            model._adata = mdata
+        return model
+
+    def _need_trained(self) -> None:
+        if not self.is_trained_:
+            msg = f"this {type(self).__name__} is not trained: call model.train() first"
+            raise InputError(msg)
+
+    def _data(self, mdata: MuData | None) -> MuData:
+        mdata = self._adata if mdata is None else mdata
+        if mdata is None:
+            msg = "the model was loaded without a MuData: pass one, model.predict(mdata)"
+            raise InputError(msg)
+        return mdata
+
+    def _tables(self, mdata: MuData, samples: list[str]) -> GeneTables:
+        key = (id(mdata), tuple(samples), bool(self.fitted_))
+        if self._tables_cache is not None and self._tables_cache[1] == key and self._tables_cache[0] is mdata:
+            return self._tables_cache[2]
+        scaler = SignalScaler.from_dict(self.fitted_["scaler"]) if self.fitted_.get("scaler") else None
+        tables = build_tables(
+            mdata,
+            self.setup_,
+            samples=samples,
+            thresholds=self.fitted_.get("thresholds", {}),
+            scaler=scaler,
+            stranded=bool(self.hyperparameters_["stranded"]),
+        )
+        self._tables_cache = (mdata, key, tables)
+        return tables
+
+    def _fit_statistics(self, mdata: MuData) -> tuple[np.ndarray, np.ndarray]:
+        """Fit what is fitted on training genes, once; return training and validation pairs (gene, sample)."""
+        setup = self.setup_
+        ensure_split(mdata, setup["split_key"])
+        if not self.fitted_:
+            if setup["target"] == "both" and not has_levels(mdata, setup):
+                logger.info("No expression levels among the training genes: the model learns labels alone")
+                setup["target"] = "label"
+                self._build()
+            self.fitted_ = fit_statistics(mdata, setup, self.hyperparameters_["transform"])
+        train, valid = measured_pairs(mdata, setup, self.fitted_["thresholds"])
+        if not len(train):
+            msg = "no training gene has a measured level or label: check the split and the expression table"
+            raise InputError(msg)
+        self.fitted_["n_train"] = len(train)
+        self.fitted_["training_genes"] = [str(g) for g in mdata.obs_names[np.unique(train[:, 0])]]
+        return train, valid
+
+    def _warn_of_training_genes(self, mdata: MuData, rows: np.ndarray, split: str | None) -> None:
+        known = mdata.obs_names[rows].isin(self.fitted_["training_genes"])
+        if known.any() and split != "train":
+            logger.warning(
+                "%d of the %d genes evaluated were training genes of this model: the figures are not those of "
+                "unseen genes",
+                int(known.sum()),
+                len(rows),
+            )
+
+
+def snake_case(name: str) -> str:
+    """``RandomForest`` to ``random_forest``, ``DeepChrome`` to ``deepchrome`` as the papers' names are said."""
+    known = {"DeepChrome": "deepchrome", "LinearSVM": "linear_svm"}
+    return known.get(name) or "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def as_history(columns: dict[str, list]) -> pd.DataFrame:
+    frame = pd.DataFrame(columns)
+    frame.index.name = "epoch"
+    return frame

@@ -1,0 +1,48 @@
+"""What every network of the package returns, and the loss that goes with it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class GeneModule(nn.Module):
+    """A network from a gathered batch to level and label.
+
+    ``forward(batch)`` returns a dictionary with ``logit`` (B,), the log odds of a high gene, and ``level`` (B,),
+    the standardised expression, as far as the network has them, and ``latent`` (B, n) where it has one.
+
+    Parameters
+    ----------
+    label_weight
+        Weight of the label's cross-entropy beside the level's squared error.
+    """
+
+    def __init__(self, label_weight: float = 1.0):
+        super().__init__()
+        self.label_weight = label_weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def loss(self, outputs: dict[str, torch.Tensor], batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Cross-entropy of the label plus mean squared error of the level, each over the measured pairs."""
+        total = next(iter(outputs.values())).new_zeros(())
+        if "logit" in outputs:
+            target = batch["label"]
+            measured = ~torch.isnan(target)
+            losses = F.binary_cross_entropy_with_logits(outputs["logit"], torch.nan_to_num(target), reduction="none")
+            total = total + self.label_weight * _mean_over(losses, measured)
+        if "level" in outputs:
+            target = batch["level"]
+            measured = ~torch.isnan(target)
+            losses = F.mse_loss(outputs["level"], torch.nan_to_num(target), reduction="none")
+            total = total + _mean_over(losses, measured)
+        return total
+
+
+def _mean_over(losses: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
+    return (losses * measured).sum() / measured.sum().clamp(min=1)

@@ -1,0 +1,122 @@
+"""How a network is trained: one plan for all models that learn label and level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from scipy.special import expit
+
+from genexp_scverse.metrics import evaluate_predictions
+from genexp_scverse.model.base._module import GeneModule
+from genexp_scverse.model.base._tables import GeneTables
+
+METRICS = {"logit": ("auroc", "auprc"), "level": ("pearson", "spearman")}
+
+
+class SupervisedPlan(lightning.LightningModule):
+    """Gather a batch, run the network, step the optimiser; after each epoch measure on the validation genes.
+
+    Parameters
+    ----------
+    module
+        The network.
+    tables
+        Where batches are gathered from; levels are standardised.
+    optimizer
+        ``adamw`` or ``sgd``.
+    lr, weight_decay
+        Of the optimiser.
+    lr_decay
+        The learning rate of step t is lr / (1 + lr_decay * t).
+    """
+
+    def __init__(
+        self,
+        module: GeneModule,
+        tables: GeneTables,
+        *,
+        optimizer: str,
+        lr: float,
+        weight_decay: float,
+        lr_decay: float,
+    ):
+        super().__init__()
+        self.module = module
+        self.tables = tables
+        self.optimizer_name, self.lr, self.weight_decay, self.lr_decay = optimizer, lr, weight_decay, lr_decay
+        self.records: list[dict[str, float]] = []
+        self._train_loss: list[torch.Tensor] = []
+        self._valid: list[tuple[Any, ...]] = []
+        self._logged: dict[str, float] = {}
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, or plain SGD; the learning rate falls with the steps where a decay is given."""
+        cls = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[self.optimizer_name]
+        optimizer = cls(self.module.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        if not self.lr_decay:
+            return optimizer
+        decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + self.lr_decay * step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Move the tables to where the network is."""
+        self.tables.to(self.device)
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Loss of a batch of (gene, sample) pairs."""
+        inputs = self.tables.gather(*batch)
+        loss = self.module.loss(self.module(inputs), inputs)
+        self._train_loss.append(loss.detach())
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Keep outputs and targets until the epoch is over."""
+        inputs = self.tables.gather(*batch)
+        outputs = self.module(inputs)
+        loss = self.module.loss(outputs, inputs)
+        kept = {k: outputs[k].float().cpu() for k in METRICS if k in outputs}
+        self._valid.append((batch[1].cpu(), inputs["label"].cpu(), inputs["level"].cpu(), kept, loss.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Metrics of each sample, their means over samples, and the score that decides the best epoch."""
+        samples = torch.cat([v[0] for v in self._valid]).numpy()
+        label, level = (torch.cat([v[i] for v in self._valid]).numpy() for i in (1, 2))
+        outputs = {k: torch.cat([v[3][k] for v in self._valid]).numpy() for k in self._valid[0][3]}
+        losses = np.array([v[4].item() for v in self._valid])
+        sizes = np.array([len(v[0]) for v in self._valid])
+        self._valid.clear()
+        per_sample = []
+        for s in np.unique(samples):
+            of = samples == s
+            per_sample.append(
+                evaluate_predictions(
+                    log=level[of] if "level" in outputs else None,
+                    predicted=outputs["level"][of] if "level" in outputs else None,
+                    label=label[of] if "logit" in outputs else None,
+                    prob=expit(outputs["logit"][of]) if "logit" in outputs else None,
+                )
+            )
+        logged = {"valid_loss": float((losses * sizes).sum() / sizes.sum())}
+        for names in (METRICS[k] for k in outputs):
+            for name in names:
+                values = [m[name] for m in per_sample if not np.isnan(m.get(name, np.nan))]
+                if values:
+                    logged[f"valid_{name}"] = float(np.mean(values))
+        decisive = [logged[k] for k in ("valid_auroc", "valid_pearson") if k in logged]
+        logged["valid_score"] = float(np.mean(decisive)) if decisive else -logged["valid_loss"]
+        for name, value in logged.items():
+            self.log(name, value, prog_bar=name in ("valid_auroc", "valid_pearson"), sync_dist=True)
+        # scvi-tools' callbacks and tuner look for the loss under this name
+        self.log("validation_loss", logged["valid_loss"], sync_dist=True)
+        self._logged = logged
+
+    def on_train_epoch_end(self) -> None:
+        """Record the epoch."""
+        loss = float(torch.stack(self._train_loss).mean()) if self._train_loss else float("nan")
+        self._train_loss.clear()
+        self.log("train_loss", loss, prog_bar=True, sync_dist=True)
+        self.records.append({"train_loss": loss, **self._logged})
+        self._logged = {}

@@ -1,0 +1,115 @@
+"""Registration of a MuData for a model class, on scvi-tools' managers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass
+
+from genexp_scverse import schema
+from genexp_scverse._errors import InputError
+from genexp_scverse.model.base._registration import array_fields, resolve_setup
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+
+class RegisteredModel(BaseModelClass):
+    """A model class that a MuData can be registered for."""
+
+    reads: ClassVar[tuple[str, ...]] = (schema.CHROMATIN,)
+    """Roles of the modalities that the model can read."""
+    required: ClassVar[tuple[str, ...]] = (schema.CHROMATIN,)
+    """Roles that it cannot do without."""
+
+    @classmethod
+    def setup_mudata(
+        cls,
+        mdata: MuData,
+        samples: Sequence[str] | str | None = None,
+        marks: Sequence[str] | str | None = None,
+        target: str = "both",
+        split_key: str = schema.SPLIT,
+        modalities: dict[str, str] | None = None,
+    ) -> None:
+        """Register `mdata` for this class; optional, since ``Model(mdata)`` registers with these defaults.
+
+        Parameters
+        ----------
+        mdata
+            Gene-centric MuData, see :mod:`genexp_scverse.schema`.
+        samples
+            Samples to learn from; by default all that have tracks and expression. Several samples are pooled:
+            every (gene, sample) pair is an example.
+        marks
+            Marks to read, in this order; by default those that every sample has.
+        target
+            ``label``, ``expression`` or ``both``.
+        split_key
+            Column of ``obs`` with train, valid and test.
+        modalities
+            Names of the modalities where they are not rna, chromatin and dna.
+
+        Raises
+        ------
+        InputError
+            When the MuData does not fit, with the key, the value and the mend.
+
+        Examples
+        --------
+        >>> import numpy as np, genexp_scverse as gx
+        >>> x = np.random.default_rng(0).random((20, 2, 40))
+        >>> mdata = gx.io.from_bins(x, genes=[f"g{i}" for i in range(20)], marks=["H3K4me3", "H3K27me3"],
+        ...                         expression=x[:, 0].mean(1), unit="log")
+        >>> gx.model.DeepChrome.setup_mudata(mdata, marks=["H3K4me3"], target="label")
+        >>> gx.model.DeepChrome(mdata).setup_["marks"]
+        ['H3K4me3']
+        """
+        args: dict[str, Any] = {
+            "samples": samples if samples is None or isinstance(samples, str) else list(samples),
+            "marks": marks if marks is None or isinstance(marks, str) else list(marks),
+            "target": target,
+            "split_key": split_key,
+            "modalities": modalities,
+        }
+        setup = resolve_setup(mdata, **args, reads=cls.reads, required=cls.required)
+        manager = AnnDataManager(
+            fields=array_fields(mdata, setup),
+            setup_method_args={
+                "model_name": cls.__name__,
+                "setup_method_name": "setup_mudata",
+                "setup_args": args,
+                "genexp_setup": setup,
+            },
+        )
+        manager.register_fields(mdata)
+        cls.register_manager(manager)
+
+    @classmethod
+    def setup_anndata(cls, adata: AnnData, **kwargs) -> None:
+        """Refuse an AnnData: these models read several modalities of a MuData.
+
+        Parameters
+        ----------
+        adata, kwargs
+            What scvi-tools' models take.
+
+        Raises
+        ------
+        InputError
+            Always, with the mend.
+        """
+        msg = f"{cls.__name__} reads a MuData with genes as observations: see gx.io.build_mudata and setup_mudata"
+        raise InputError(msg)
+
+    @classmethod
+    def _register(cls, mdata: MuData) -> None:
+        """Register with the defaults unless this very object was set up."""
+        manager = None
+        if hasattr(mdata, "uns"):
+            manager = cls._setup_adata_manager_store.get(mdata.uns.get("_scvi_uuid", ""))
+        if manager is None or manager.adata is not mdata:
+            cls.setup_mudata(mdata)

@@ -1,0 +1,270 @@
+"""What a model is registered for: checked against the MuData once, kept as plain JSON types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import rich.table
+from anndata import AnnData
+from scvi.data.fields import BaseAnnDataField
+
+from genexp_scverse import schema
+from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+TARGETS = ("label", "expression", "both")
+ROLES = (schema.RNA, schema.CHROMATIN, schema.DNA)
+
+
+class GeneArrayField(BaseAnnDataField):
+    """An array of a modality with genes as rows, of a type whose rows can be trusted.
+
+    scvi-tools pairs modalities by position and returns the previous key's data for an array type that it does
+    not know; both are refused here.
+    """
+
+    def __init__(self, registry_key: str, mod_key: str, attr_name: str, attr_key: str | None):
+        self._registry_key, self._mod_key = registry_key, mod_key
+        self._attr_name, self._attr_key = attr_name, attr_key
+
+    @property
+    def registry_key(self) -> str:
+        """The name under which models ask for the array."""
+        return self._registry_key
+
+    @property
+    def mod_key(self) -> str:
+        """The modality."""
+        return self._mod_key
+
+    @property
+    def attr_name(self) -> str:
+        """``obsm``, ``layers`` or ``X``."""
+        return self._attr_name
+
+    @property
+    def attr_key(self) -> str | None:
+        """The key in it, None for X."""
+        return self._attr_key
+
+    @property
+    def is_empty(self) -> bool:
+        """Never: fields are made for what there is."""
+        return False
+
+    def validate_field(self, adata: MuData) -> None:
+        """Raise unless genes agree and the array is of a known type."""
+        schema.check_order(adata, self.mod_key)
+        array = self.get(adata)
+        dask_like = type(array).__module__.split(".")[0] == "dask"
+        if not (isinstance(array, np.ndarray | h5py.Dataset) or dask_like):
+            where = f'mdata["{self.mod_key}"].{self.attr_name}' + (f'["{self.attr_key}"]' if self.attr_key else "")
+            msg = (
+                f"{where} is a {type(array).__module__}.{type(array).__name__}, which cannot be read by rows safely: "
+                "make it a numpy array, a numpy memmap or a dask array (dask.array.from_zarr)"
+            )
+            raise InputError(msg)
+
+    def get(self, mdata: MuData) -> Any:
+        """Return the array itself."""
+        adata: AnnData = mdata.mod[self.mod_key]
+        if self.attr_key is None:
+            return getattr(adata, self.attr_name)
+        return getattr(adata, self.attr_name)[self.attr_key]
+
+    def register_field(self, adata: MuData) -> dict:
+        """Check the array; nothing is copied or written."""
+        self.validate_field(adata)
+        return {}
+
+    def transfer_field(self, state_registry: dict, adata_target: MuData, **kwargs) -> dict:
+        """Check the array of another MuData."""
+        self.validate_field(adata_target)
+        return {}
+
+    def get_summary_stats(self, state_registry: dict) -> dict:
+        """No summary of its own."""
+        return {}
+
+    def view_state_registry(self, state_registry: dict) -> rich.table.Table | None:
+        """No state to show."""
+        return None
+
+
+def array_fields(mdata: MuData, setup: dict) -> list[BaseAnnDataField]:
+    """Fields of the arrays that a model with `setup` reads from `mdata`."""
+    mods = setup["modalities"]
+    fields: list[BaseAnnDataField] = []
+    if setup["marks"]:
+        fields.append(GeneArrayField("bins", mods[schema.CHROMATIN], "obsm", schema.BINS))
+    if setup["features"]:
+        fields.append(GeneArrayField("features", mods[schema.DNA], "X", None))
+    rna = mods.get(schema.RNA)
+    if rna in mdata.mod:
+        fields += [
+            GeneArrayField(key, rna, "layers", key)
+            for key in (schema.LOG, schema.LABEL)
+            if key in mdata.mod[rna].layers
+        ]
+    return fields
+
+
+def resolve_setup(
+    mdata: MuData,
+    *,
+    samples: list[str] | None,
+    marks: list[str] | None,
+    target: str,
+    split_key: str,
+    modalities: dict[str, str] | None,
+    reads: tuple[str, ...],
+    required: tuple[str, ...],
+) -> dict:
+    """Check `mdata` against the arguments of ``setup_mudata`` and return the whole setup as plain types.
+
+    `reads` names the modalities that the model can read, `required` those that it cannot do without.
+    """
+    schema.validate(mdata)
+    if mdata.is_view or any(m.is_view for m in mdata.mod.values()):
+        msg = "the MuData is a view: pass a copy, mdata[...].copy()"
+        raise InputError(msg)
+    if target not in TARGETS:
+        msg = f"target={target!r} is not known: choose one of {', '.join(TARGETS)}"
+        raise InputError(msg)
+    unknown = set(modalities or {}) - set(ROLES)
+    if unknown:
+        msg = f"modalities names {some(sorted(unknown))}: the roles are {', '.join(ROLES)}"
+        raise InputError(msg)
+    mods = {role: (modalities or {}).get(role, role) for role in ROLES}
+    for role in {*required, *(modalities or {})}:
+        if mods[role] not in mdata.mod:
+            msg = f'the MuData has no modality "{mods[role]}": it has {some(mdata.mod)}; see gx.io.build_mudata'
+            raise InputError(msg)
+    setup: dict[str, Any] = {
+        "target": target,
+        "split_key": split_key,
+        "modalities": mods,
+        "samples": _as_list(samples),
+        "marks": _as_list(marks),
+        "n_bins": 0,
+        "window": None,
+        "features": [],
+    }
+    chromatin = mdata.mod.get(mods[schema.CHROMATIN]) if schema.CHROMATIN in reads else None
+    if chromatin is not None:
+        setup["n_bins"] = int(chromatin.obsm[schema.BINS].shape[2])
+        setup["window"] = _plain_window(chromatin)
+        setup["samples"], setup["marks"] = _samples_and_marks(mdata, chromatin, setup)
+    elif setup["samples"] is None:
+        setup["samples"] = _measured_samples(mdata, mods[schema.RNA])
+    dna = mdata.mod.get(mods[schema.DNA]) if schema.DNA in reads else None
+    if dna is not None:
+        setup["features"] = [str(v) for v in dna.var_names]
+    if not setup["marks"] and not setup["features"]:
+        msg = (
+            "the MuData holds neither tracks nor sequence features for this model: add tracks with "
+            "gx.io.build_mudata, or features of the DNA with gx.pp.sequence_features"
+        )
+        raise InputError(msg)
+    return setup
+
+
+def track_positions(chromatin: AnnData, samples: list[str], marks: list[str]) -> np.ndarray:
+    """Position of every (sample, mark) among the tracks, samples x marks; raises when one is missing."""
+    at = {(s, m): i for i, (s, m) in enumerate(zip(chromatin.var["sample"], chromatin.var["mark"], strict=True))}
+    missing = [f"{s}.{m}" for s in samples for m in marks if (s, m) not in at]
+    if missing:
+        msg = (
+            f"the model needs the tracks {some(missing)}, which are not in the MuData (it has "
+            f"{some(chromatin.var_names, 6)}): add them with gx.io.add_samples or choose other samples or marks"
+        )
+        raise InputError(msg)
+    return np.array([[at[s, m] for m in marks] for s in samples], dtype=np.int64)
+
+
+def split_values(mdata: MuData, split_key: str) -> np.ndarray:
+    """Give the split of every gene as strings ('' where there is none)."""
+    if split_key not in mdata.obs:
+        msg = f'mdata.obs has no column "{split_key}": set it with gx.pp.split_by_chromosome(mdata)'
+        raise InputError(msg)
+    return mdata.obs[split_key].astype(object).where(mdata.obs[split_key].notna(), "").to_numpy().astype(str)
+
+
+def _samples_and_marks(mdata: MuData, chromatin: AnnData, setup: dict) -> tuple[list[str], list[str]]:
+    var = chromatin.var
+    there = list(dict.fromkeys(var["sample"].astype(str)))
+    samples = setup["samples"]
+    if samples is None:
+        samples = there
+        rna = setup["modalities"][schema.RNA]
+        if rna in mdata.mod:
+            measured = set(_measured_samples(mdata, rna))
+            samples = [s for s in there if s in measured] or there
+            if len(samples) < len(there):
+                logger.info(
+                    "%s: without expression, left out of training",
+                    some([s for s in there if s not in measured]),
+                )
+    unknown = [s for s in samples if s not in there]
+    if unknown:
+        msg = f"sample {some(unknown)} has no tracks in the MuData: it has {some(there, 6)}"
+        raise InputError(msg)
+    of = {s: list(dict.fromkeys(var["mark"][var["sample"].astype(str) == s].astype(str))) for s in samples}
+    marks = setup["marks"]
+    if marks is None:
+        marks = [m for m in of[samples[0]] if all(m in of[s] for s in samples)]
+        left = list(dict.fromkeys(m for s in samples for m in of[s] if m not in marks))
+        if not marks:
+            msg = f"the samples {some(samples)} share no mark: train a model for each with samples=[...]"
+            raise InputError(msg)
+        if left:
+            logger.info(
+                "The %d samples share %d marks (%s); %s left out, since not every sample has them",
+                len(samples),
+                len(marks),
+                ", ".join(marks),
+                some(left, 6),
+            )
+    track_positions(chromatin, samples, marks)
+    return samples, marks
+
+
+def _measured_samples(mdata: MuData, modality: str) -> list[str]:
+    """Find samples with a level or a label for at least one gene."""
+    if modality not in mdata.mod:
+        msg = f'the MuData has no modality "{modality}", so there is nothing to learn from: see gx.io.build_mudata'
+        raise InputError(msg)
+    rna = mdata.mod[modality]
+    has = np.zeros(rna.n_vars, bool)
+    for key in (schema.LOG, schema.LABEL):
+        if key in rna.layers:
+            has |= ~np.isnan(np.asarray(rna.layers[key])).all(axis=0)
+    return [str(s) for s, ok in zip(rna.var["sample"], has, strict=True) if ok]
+
+
+def _plain_window(chromatin: AnnData) -> dict | None:
+    window = chromatin.uns.get("window")
+    if window is None:
+        return None
+    plain: dict[str, int | bool] = {k: int(window[k]) for k in ("upstream", "downstream", "bin_size")}
+    return {**plain, "stranded": bool(window["stranded"])}
+
+
+def _as_list(values) -> list[str] | None:
+    if values is None:
+        return None
+    values = [values] if isinstance(values, str) else [str(v) for v in values]
+    if not values:
+        msg = "samples and marks must name at least one, or be None for all"
+        raise InputError(msg)
+    twice = pd.Index(values)[pd.Index(values).duplicated()]
+    if len(twice):
+        msg = f"{some(twice)} is named twice among the samples or marks: name each once"
+        raise InputError(msg)
+    return values

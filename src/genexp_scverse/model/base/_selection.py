@@ -1,0 +1,79 @@
+"""Which genes and samples are meant, and where predictions go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from genexp_scverse import schema
+from genexp_scverse._errors import InputError, some
+from genexp_scverse.model.base._registration import split_values
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+
+def chosen_samples(mdata: MuData, setup: dict, samples: Sequence[str] | str | None) -> list[str]:
+    """Choose samples to predict: those asked for, else those of the model that are there, else all with its marks."""
+    if samples is not None:
+        return [samples] if isinstance(samples, str) else list(samples)
+    mods = setup["modalities"]
+    if setup["marks"]:
+        if mods[schema.CHROMATIN] not in mdata.mod:
+            return setup["samples"]
+        var = mdata.mod[mods[schema.CHROMATIN]].var
+        marks = set(setup["marks"])
+        there = [
+            str(s) for s in dict.fromkeys(var["sample"]) if marks <= set(var["mark"][var["sample"] == s].astype(str))
+        ]
+    else:
+        rna = mdata.mod.get(mods[schema.RNA])
+        there = [] if rna is None else [str(s) for s in rna.var["sample"]]
+    known = [s for s in setup["samples"] if s in there]
+    return known or there or setup["samples"]
+
+
+def chosen_rows(mdata: MuData, setup: dict, split: str | None, indices: Any) -> np.ndarray:
+    """Find positions of the genes asked for by split and by position or gene id."""
+    rows = np.arange(mdata.n_obs)
+    if indices is not None:
+        chosen = np.asarray(list(indices))
+        if chosen.dtype.kind in "OUS":
+            at = mdata.obs_names.get_indexer(chosen)
+            if (at < 0).any():
+                msg = f"the MuData has no gene {some(chosen[at < 0])}: genes are named as in mdata.obs_names"
+                raise InputError(msg)
+            chosen = at
+        rows = rows[chosen]
+    if split is not None:
+        of = split_values(mdata, setup["split_key"])
+        rows = rows[of[rows] == split]
+        if not len(rows):
+            msg = f"no gene is in split {split!r}: mdata.obs has {some(sorted(set(of) - {''}))}"
+            raise InputError(msg)
+    return rows
+
+
+def store_predictions(
+    mdata: MuData, frame: pd.DataFrame, rows: np.ndarray, samples: list[str], *, modality: str, layer_key: str
+) -> None:
+    """Write predictions as layers of `modality`, NaN where nothing was predicted."""
+    if modality not in mdata.mod:
+        msg = f'layer_key={layer_key!r} needs the modality "{modality}", which the MuData lacks'
+        raise InputError(msg)
+    if layer_key in (schema.LOG, schema.LABEL):
+        msg = f"layer_key={layer_key!r} would overwrite measurements: choose another name, such as 'predicted'"
+        raise InputError(msg)
+    rna = mdata.mod[modality]
+    at = {str(s): i for i, s in enumerate(rna.var["sample"])}
+    for suffix, layer in (("", layer_key), (":prob", f"{layer_key}_prob")):
+        if not any(f"{s}{suffix}" in frame for s in samples):
+            continue
+        values = np.full(rna.shape, np.nan, np.float32)
+        for sample in samples:
+            if sample in at:
+                values[rows, at[sample]] = frame[f"{sample}{suffix}"]
+        rna.layers[layer] = values

@@ -1,0 +1,128 @@
+"""What is fitted besides the estimator: input scaling, label thresholds, scale of levels; on training genes only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genexp_scverse import pp, schema
+from genexp_scverse._errors import InputError
+from genexp_scverse._logging import logger
+from genexp_scverse.model.base._registration import split_values
+from genexp_scverse.model.base._tables import GeneTables, targets
+from genexp_scverse.pp.scaler import SignalScaler
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+
+def ensure_split(mdata: MuData, split_key: str) -> None:
+    """Hold out whole chromosomes when no split was given, or random genes where there are no chromosomes."""
+    if split_key in mdata.obs:
+        return
+    if split_key != schema.SPLIT:
+        split_values(mdata, split_key)
+    if "chrom" in mdata.obs:
+        logger.info("No split was given: whole chromosomes are held out")
+        pp.split_by_chromosome(mdata)
+    else:
+        logger.info("No split was given and the genes have no chromosome: split at random")
+        pp.split_at_random(mdata)
+
+
+def fit_statistics(mdata: MuData, setup: dict, transform: str) -> dict[str, Any]:
+    """Statistics of the training genes as plain JSON types.
+
+    Returns
+    -------
+    ``thresholds`` (median level), ``level_mean``, ``level_std`` by sample, and ``scaler`` where there are tracks.
+    """
+    samples = setup["samples"]
+    training = np.flatnonzero(split_values(mdata, setup["split_key"]) == "train")
+    level, label = targets(mdata, setup["modalities"][schema.RNA], samples, {})
+    level, label = level[training], label[training]
+    fitted: dict[str, Any] = {"thresholds": {}, "level_mean": {}, "level_std": {}}
+    for j, sample in enumerate(samples):
+        y = level[:, j][~np.isnan(level[:, j])].astype(np.float64)
+        if not len(y) and (setup["target"] == "expression" or np.isnan(label[:, j]).all()):
+            msg = (
+                f"sample {sample!r} has no measured gene among the {len(training)} training genes: check the split "
+                f'in mdata.obs["{setup["split_key"]}"] and the expression table'
+            )
+            raise InputError(msg)
+        if len(y):
+            fitted["thresholds"][sample] = float(np.median(y))
+            fitted["level_mean"][sample] = float(y.mean())
+            fitted["level_std"][sample] = float(y.std()) or 1.0
+    if setup["marks"]:
+        chromatin = mdata.mod[setup["modalities"][schema.CHROMATIN]]
+        var = chromatin.var
+        used = var["sample"].isin(samples) & var["mark"].isin(setup["marks"])
+        fitted["scaler"] = _fit_scaler(
+            chromatin.obsm[schema.BINS],
+            [str(s) for s in var["scale"]],
+            [str(m) for m in var["mark"]],
+            training,
+            np.flatnonzero(used.to_numpy()),
+            transform,
+        )
+    return fitted
+
+
+def measured_pairs(mdata: MuData, setup: dict, thresholds: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+    """(gene, sample) pairs of the training and of the validation genes with what the model learns."""
+    level, label = targets(mdata, setup["modalities"][schema.RNA], setup["samples"], thresholds)
+    has_level, has_label = ~np.isnan(level), ~np.isnan(label)
+    measured = {"label": has_label, "expression": has_level, "both": has_label | has_level}[setup["target"]]
+    split = split_values(mdata, setup["split_key"])
+    train, valid = (np.argwhere(measured & (split == s)[:, None]) for s in ("train", "valid"))
+    return train, valid
+
+
+def has_levels(mdata: MuData, setup: dict) -> bool:
+    """Tell whether any training gene has a level."""
+    level, _ = targets(mdata, setup["modalities"][schema.RNA], setup["samples"], {})
+    return bool((~np.isnan(level[split_values(mdata, setup["split_key"]) == "train"])).any())
+
+
+def level_scale(fitted: dict, sample: str) -> tuple[float, float]:
+    """Mean and standard deviation of a sample's levels; for a sample not trained on, the mean of the others'."""
+    mean, std = fitted["level_mean"], fitted["level_std"]
+    if not mean:
+        return 0.0, 1.0
+    if sample in mean:
+        return mean[sample], std[sample]
+    return float(np.mean(list(mean.values()))), float(np.mean(list(std.values())))
+
+
+def standardised(tables: GeneTables, fitted: dict) -> GeneTables:
+    """Give the tables with levels in units of each sample's training genes, as estimators learn them."""
+    scale = np.array([level_scale(fitted, s) for s in tables.samples])
+    level = ((tables.level - scale[:, 0]) / scale[:, 1]).astype(np.float32)
+    return GeneTables(tables.genes, tables.samples, tables.marks, level, tables.label, tables.signal, tables.features)
+
+
+def thresholds_of(mdata: MuData, setup: dict, fitted: dict, samples: list[str]) -> dict[str, float]:
+    """Label thresholds: the model's, and for other samples the median of their own training genes."""
+    thresholds = dict(fitted["thresholds"])
+    new = [s for s in samples if s not in thresholds]
+    if not new:
+        return thresholds
+    level, _ = targets(mdata, setup["modalities"][schema.RNA], new, {})
+    if setup["split_key"] in mdata.obs:
+        training = split_values(mdata, setup["split_key"]) == "train"
+        level = level[training] if training.any() else level
+    for j, sample in enumerate(new):
+        if not np.isnan(level[:, j]).all():
+            thresholds[sample] = float(np.nanmedian(level[:, j]))
+    return thresholds
+
+
+def _fit_scaler(bins, scales: list[str], marks: list[str], rows, tracks, transform: str) -> dict:
+    if transform == "raw":
+        own = list(dict.fromkeys(marks[t] for t in tracks))
+        return {"transform": "none", "marks": own, "divisors": [1.0] * len(own)}
+    scaler = SignalScaler(transform=transform)
+    scaler.fit(bins, [scales[t] for t in tracks], [marks[t] for t in tracks], rows, tracks=tracks)
+    return scaler.to_dict()

@@ -1,0 +1,252 @@
+"""The arrays that a batch gathers from: a batch is only two index vectors, genes and samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from genexp_scverse import schema
+from genexp_scverse._errors import InputError
+from genexp_scverse.model.base._registration import _plain_window, array_fields, track_positions
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+    from genexp_scverse.pp.scaler import SignalScaler
+
+RESIDENT_BYTES = 4 * 2**30
+"""Signal up to this size is scaled once and kept in memory (on the device); larger arrays stream."""
+
+
+@dataclass
+class GeneTables:
+    """Everything a model reads of one MuData, ready to be gathered by (gene, sample).
+
+    Attributes
+    ----------
+    genes, samples, marks
+        Their names; indices of a batch refer to `genes` and `samples`.
+    level, label
+        Genes x samples, float32, NaN where nothing was measured.
+    signal
+        Source of bins, genes x marks x bins of one sample.
+    features
+        Genes x features of the DNA, or None.
+    """
+
+    genes: np.ndarray
+    samples: list[str]
+    marks: list[str]
+    level: np.ndarray
+    label: np.ndarray
+    signal: SignalTable | None = None
+    features: np.ndarray | None = None
+    _device: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> GeneTables:
+        """Move what fits to `device`; later batches come from there."""
+        self._device = {
+            "level": torch.as_tensor(self.level, device=device),
+            "label": torch.as_tensor(self.label, device=device),
+        }
+        if self.features is not None:
+            self._device["features"] = torch.as_tensor(self.features, device=device)
+        if self.signal is not None:
+            self.signal.to(device)
+        return self
+
+    def gather(self, genes: torch.Tensor, samples: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Collect inputs and targets of the (gene, sample) pairs.
+
+        Returns
+        -------
+        ``level`` and ``label`` (B,), ``bins`` (B, marks, bins), ``features`` (B, features), as there are.
+        """
+        if not self._device:
+            self.to(genes.device)
+        batch = {
+            "level": self._device["level"][genes, samples],
+            "label": self._device["label"][genes, samples],
+        }
+        if "features" in self._device:
+            batch["features"] = self._device["features"][genes]
+        if self.signal is not None:
+            batch["bins"] = self.signal.gather(genes, samples)
+        return batch
+
+
+class SignalTable:
+    """Scaled signal by gene and sample: from memory when it fits, else streamed by rows from the array.
+
+    Parameters
+    ----------
+    bins
+        Genes x tracks x bins: numpy array, memmap, h5py dataset or dask array.
+    tracks
+        Position of the track of every sample and mark, samples x marks.
+    marks, scales
+        Mark (columns of `tracks`) and scale of every track of `bins`.
+    scaler
+        Fitted on training genes.
+    flip
+        Genes whose bins are reversed, or None.
+    """
+
+    def __init__(
+        self,
+        bins: Any,
+        *,
+        tracks: np.ndarray,
+        marks: list[str],
+        scales: list[str],
+        scaler: SignalScaler,
+        flip: np.ndarray | None = None,
+        resident_bytes: int = RESIDENT_BYTES,
+    ):
+        self.bins, self.tracks, self.marks, self.scales, self.scaler = bins, tracks, marks, scales, scaler
+        self.flip = flip
+        self.shape = (bins.shape[0], len(tracks), len(marks), bins.shape[2])
+        self.resident = int(np.prod(self.shape)) * 4 <= resident_bytes
+        self._table: torch.Tensor | None = None
+        self.device: torch.device | str = "cpu"
+
+    def to(self, device: torch.device | str) -> None:
+        """Put the signal on `device` when it is small enough to stay in memory."""
+        self.device = device
+        if self.resident:
+            if self._table is None:
+                table = np.empty((self.shape[1], self.shape[0], *self.shape[2:]), np.float32)
+                for start in range(0, self.shape[0], 4096):
+                    rows = np.arange(start, min(start + 4096, self.shape[0]))
+                    raw = _rows(self.bins, rows)
+                    for s in range(self.shape[1]):
+                        table[s, rows] = self._scaled(raw, rows, s)
+                self._table = torch.from_numpy(table)
+            self._table = self._table.to(device)
+
+    def gather(self, genes: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+        """Bins of the pairs, (B, marks, bins) float32 on the device of `genes`."""
+        if self._table is not None:
+            if self._table.shape[0] == 1:
+                return self._table[0][genes]
+            return self._table[samples, genes]
+        rows, back = np.unique(genes.cpu().numpy(), return_inverse=True)
+        of = samples.cpu().numpy()
+        raw = _rows(self.bins, rows)
+        out = np.empty((len(of), *self.shape[2:]), np.float32)
+        for s in np.unique(of):
+            at = np.flatnonzero(of == s)
+            out[at] = self._scaled(raw[back[at]], rows[back[at]], s)
+        return torch.from_numpy(out).to(genes.device)
+
+    def _scaled(self, raw: np.ndarray, rows: np.ndarray, sample: int) -> np.ndarray:
+        tracks = self.tracks[sample]
+        x = self.scaler.transform(raw[:, tracks], [self.scales[t] for t in tracks], self.marks)
+        if self.flip is not None:
+            reverse = self.flip[rows]
+            x[reverse] = x[reverse, :, ::-1]
+        return x
+
+
+def build_tables(
+    mdata: MuData, setup: dict, *, samples: list[str], thresholds: dict[str, float], scaler, stranded: bool
+) -> GeneTables:
+    """Gather sources of `samples` of `mdata` for a model with `setup`; checks that the MuData fits the model."""
+    schema.validate(mdata)
+    mods = setup["modalities"]
+    arrays = {}
+    for f in array_fields_checked(mdata, setup):
+        f.validate_field(mdata)
+        arrays[f.registry_key] = f.get(mdata)
+    level, label = targets(mdata, mods[schema.RNA], samples, thresholds)
+    tables = GeneTables(np.asarray(mdata.obs_names), list(samples), list(setup["marks"] or []), level, label)
+    if setup["marks"]:
+        chromatin = mdata.mod[mods[schema.CHROMATIN]]
+        _check_window(chromatin, setup)
+        tables.signal = SignalTable(
+            arrays["bins"],
+            tracks=track_positions(chromatin, samples, setup["marks"]),
+            marks=list(setup["marks"]),
+            scales=[str(s) for s in chromatin.var["scale"]],
+            scaler=scaler,
+            flip=flips(mdata, setup["window"], stranded),
+        )
+    if setup["features"]:
+        tables.features = np.asarray(arrays["features"], np.float32)
+    return tables
+
+
+def array_fields_checked(mdata: MuData, setup: dict):
+    """Fields of `mdata` for `setup`; raises when a modality or a feature that the model reads is not there."""
+    mods = setup["modalities"]
+    for role, used in ((schema.CHROMATIN, setup["marks"]), (schema.DNA, setup["features"])):
+        if used and mods[role] not in mdata.mod:
+            msg = f'the model reads the modality "{mods[role]}", which the MuData lacks: it has {", ".join(mdata.mod)}'
+            raise InputError(msg)
+    if setup["features"]:
+        there = [str(v) for v in mdata.mod[mods[schema.DNA]].var_names]
+        if there != setup["features"]:
+            msg = (
+                f"the model was trained on {len(setup['features'])} features of the DNA and the MuData has "
+                f"{len(there)} or others: make the same ones with gx.pp.sequence_features"
+            )
+            raise InputError(msg)
+    return array_fields(mdata, setup)
+
+
+def targets(
+    mdata: MuData, modality: str, samples: list[str], thresholds: dict[str, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Level and label of `samples`, genes x samples float32; NaN where nothing was measured.
+
+    The label is level > threshold where there is a level and a threshold, else what the layer ``label`` says.
+    """
+    level = np.full((mdata.n_obs, len(samples)), np.nan, np.float32)
+    label = level.copy()
+    if modality not in mdata.mod:
+        return level, label
+    rna = mdata.mod[modality]
+    at = {str(s): i for i, s in enumerate(rna.var["sample"])}
+    for j, sample in enumerate(samples):
+        if sample not in at:
+            continue
+        if schema.LOG in rna.layers:
+            level[:, j] = np.asarray(rna.layers[schema.LOG][:, at[sample]], np.float32)
+        measured = ~np.isnan(level[:, j])
+        if measured.any() and sample in thresholds:
+            label[measured, j] = level[measured, j] > thresholds[sample]
+        elif schema.LABEL in rna.layers:
+            label[:, j] = np.asarray(rna.layers[schema.LABEL][:, at[sample]], np.float32)
+    return level, label
+
+
+def flips(mdata: MuData, window: dict | None, stranded: bool) -> np.ndarray | None:
+    """Genes on the minus strand whose bins must be reversed so that bins read as `stranded` says."""
+    if window is None or bool(window["stranded"]) == stranded or "strand" not in mdata.obs:
+        return None
+    if window["upstream"] != window["downstream"]:
+        msg = (
+            f"a window of {window['upstream']} bases upstream and {window['downstream']} downstream cannot be "
+            f"turned round: build the MuData with stranded={stranded}, or ask the model for "
+            f"stranded={bool(window['stranded'])}"
+        )
+        raise InputError(msg)
+    return (mdata.obs["strand"].astype(str) == "-").to_numpy()
+
+
+def _check_window(chromatin, setup: dict) -> None:
+    window, n_bins = _plain_window(chromatin), chromatin.obsm[schema.BINS].shape[2]
+    if n_bins != setup["n_bins"] or window != setup["window"]:
+        msg = (
+            f"the model was trained on {setup['n_bins']} bins of the window {setup['window']} and the MuData has "
+            f"{n_bins} bins of {window}: build it with the same window and bin size"
+        )
+        raise InputError(msg)
+
+
+def _rows(array: Any, rows: np.ndarray) -> np.ndarray:
+    """Rows of an array in the order asked for; `rows` must be sorted and unique, as h5py and backed arrays need."""
+    return np.asarray(array[rows])

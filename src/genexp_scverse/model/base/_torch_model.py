@@ -1,0 +1,284 @@
+"""Models whose estimator is a network, trained by scvi-tools' runner on Lightning."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scvi.train import TrainRunner
+
+from genexp_scverse._errors import InputError
+from genexp_scverse._logging import logger
+from genexp_scverse.model.base import _save
+from genexp_scverse.model.base._data import PairBatches, PairData
+from genexp_scverse.model.base._fitting import KeepBest, interruptible
+from genexp_scverse.model.base._model import GeneModel, as_history
+from genexp_scverse.model.base._module import GeneModule
+from genexp_scverse.model.base._plan import SupervisedPlan
+from genexp_scverse.model.base._selection import chosen_samples
+from genexp_scverse.model.base._statistics import standardised
+from genexp_scverse.model.base._tables import GeneTables
+
+TRAINING = {
+    "max_epochs": 50,
+    "batch_size": 128,
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "weight_decay": 1e-2,
+    "lr_decay": 0.0,
+    "patience": 10,
+}
+"""Defaults of :meth:`TorchGeneModel.train`; a setting may change them under its key ``train``."""
+
+
+class TorchGeneModel(GeneModel):
+    """A :class:`GeneModel` around a :class:`GeneModule`; a subclass gives `_network`."""
+
+    module: GeneModule
+
+    def _network(self) -> GeneModule:
+        raise NotImplementedError
+
+    def _build(self) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.module = self._network()
+        self.module.eval()
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        early_stopping: bool = True,
+        patience: int | None = None,
+        batch_size: int | None = None,
+        optimizer: str | None = None,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        lr_decay: float | None = None,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        seed: int | None = None,
+        **trainer_kwargs,
+    ) -> None:
+        """Train on the genes of the split ``train`` and keep the best epoch by the genes of ``valid``.
+
+        Scaling of the signal, label thresholds and the scale of the levels are fitted on the training genes of
+        the first call. Ctrl-C ends the training and keeps the best epoch so far; a further call goes on from
+        the present weights. Arguments that are None take the value of the model's setting.
+
+        Parameters
+        ----------
+        max_epochs
+            Passes over the training genes at most.
+        early_stopping
+            End when the validation score (mean of AUROC and Pearson, of those learned) has not risen for
+            `patience` epochs.
+        patience
+            Epochs to wait for a rise.
+        batch_size
+            (gene, sample) pairs in a step.
+        optimizer
+            ``adamw`` or ``sgd``.
+        lr, weight_decay, lr_decay
+            Learning rate, weight decay, and fall of the learning rate with steps: lr / (1 + lr_decay * step).
+        accelerator, devices
+            As for Lightning: ``auto`` takes a GPU when there is one.
+        seed
+            Of shuffling and dropout; by default the model's.
+        trainer_kwargs
+            Passed to :class:`scvi.train.Trainer`, for example ``enable_progress_bar=False``.
+
+        Raises
+        ------
+        InputError
+            When there is nothing to train on.
+
+        Examples
+        --------
+        >>> import numpy as np, genexp_scverse as gx
+        >>> x = np.random.default_rng(0).random((60, 2, 20))
+        >>> mdata = gx.io.from_bins(x, genes=[f"g{i}" for i in range(60)], marks=["H3K4me3", "H3K27me3"],
+        ...                         expression=x[:, 0].mean(1), unit="log")
+        >>> gx.pp.split_at_random(mdata)
+        >>> model = gx.model.DeepChrome(mdata)
+        >>> model.train(2, enable_progress_bar=False)
+        >>> len(model.history)
+        2
+        """
+        given = {
+            "max_epochs": max_epochs,
+            "batch_size": batch_size,
+            "optimizer": optimizer,
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "lr_decay": lr_decay,
+            "patience": patience,
+        }
+        options = {
+            **TRAINING,
+            **self.settings[self.setting].get("train", {}),
+            **{k: v for k, v in given.items() if v is not None},
+        }
+        if options["optimizer"] not in ("adamw", "sgd"):
+            msg = f"optimizer={options['optimizer']!r} is not known: choose adamw or sgd"
+            raise InputError(msg)
+        mdata = self._data(None)
+        train, valid = self._fit_statistics(mdata)
+        if not len(valid):
+            logger.warning("No validation gene has a measurement: the last epoch is kept, not the best")
+        seed = self.seed if seed is None else int(seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self._run(
+                train,
+                valid,
+                options,
+                seed,
+                early_stopping=early_stopping and len(valid) > 0,
+                accelerator=accelerator,
+                devices=devices,
+                **trainer_kwargs,
+            )
+
+    def get_latent_representation(
+        self,
+        mdata: Any = None,
+        *,
+        samples: list[str] | str | None = None,
+        key_added: str | None = None,
+    ) -> np.ndarray:
+        """Return the network's last hidden layer for one sample.
+
+        Parameters
+        ----------
+        mdata
+            Another MuData; by default the model's own.
+        samples
+            The sample; needed when there are several.
+        key_added
+            Also write it to ``obsm[key_added]`` of the modality chromatin.
+
+        Returns
+        -------
+        Genes x units, float32.
+
+        Raises
+        ------
+        InputError
+            When several samples are possible and none is named.
+        """
+        self._need_trained()
+        mdata = self._data(mdata)
+        names = chosen_samples(mdata, self.setup_, samples)
+        if len(names) != 1:
+            msg = f"name one sample of {', '.join(names)}: get_latent_representation(samples={names[0]!r})"
+            raise InputError(msg)
+        tables = self._tables(mdata, names)
+        pairs = np.stack([np.arange(mdata.n_obs), np.zeros(mdata.n_obs, int)], axis=1)
+        latent = self._forward(tables, pairs, ("latent",))["latent"]
+        if key_added is not None:
+            mdata.mod[self.setup_["modalities"]["chromatin"]].obsm[key_added] = latent
+        return latent
+
+    def _run(self, train, valid, options: dict, seed: int, **trainer: Any) -> None:
+        tables = standardised(self._tables(self._data(None), self.setup_["samples"]), self.fitted_)
+        plan = SupervisedPlan(
+            self.module, tables, **{k: options[k] for k in ("optimizer", "lr", "weight_decay", "lr_decay")}
+        )
+        # scvi-tools' runner replaces the history, so what was there is put back in front of the new epochs
+        before = self.history_
+        data = PairData(torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed)
+        keep = KeepBest()
+        trainer = {"logger": False, "check_val_every_n_epoch": 1, **trainer}
+        with _quiet():
+            runner = TrainRunner(
+                self,
+                training_plan=plan,
+                data_splitter=data,
+                max_epochs=options["max_epochs"],
+                early_stopping_monitor="valid_score",
+                early_stopping_mode="max",
+                early_stopping_patience=options["patience"],
+                callbacks=[keep, *trainer.pop("callbacks", [])],
+                **trainer,
+            )
+        try:
+            with _quiet(), interruptible(runner.trainer):
+                runner()
+        except (SystemExit, KeyboardInterrupt):
+            # Lightning turns Ctrl-C raised inside a step into SystemExit
+            logger.warning("Interrupted: the best epoch so far is kept")
+            if not plan.records:
+                raise KeyboardInterrupt from None
+            self.is_trained_ = True
+        keep.restore(self.module)
+        self.module.eval()
+        self._record(before, plan, keep)
+
+    def _record(self, before: pd.DataFrame | None, plan: SupervisedPlan, keep: KeepBest) -> None:
+        new = pd.DataFrame(plan.records)
+        done = 0 if before is None else len(before)
+        frame = new if before is None else pd.concat([before, new], ignore_index=True)
+        self.history_ = as_history(frame.to_dict(orient="list"))
+        self.fitted_["epochs"] = len(frame)
+        self.fitted_["best_epoch"] = done + keep.best_epoch if keep.best_epoch >= 0 else len(frame) - 1
+
+    def _forward(self, tables: GeneTables, pairs: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        device = self.module.device
+        tables.to(device)
+        out: dict[str, list[np.ndarray]] = {}
+        training = self.module.training
+        self.module.eval()
+        with torch.inference_mode():
+            for genes, samples in PairBatches(torch.as_tensor(pairs), 1024):
+                outputs = self.module(tables.gather(genes.to(device), samples.to(device)))
+                for name in names:
+                    if name in outputs:
+                        out.setdefault(name, []).append(outputs[name].float().cpu().numpy())
+        self.module.train(training)
+        return {name: np.concatenate(parts) for name, parts in out.items()}
+
+    def _predict_tables(self, tables: GeneTables, pairs: np.ndarray) -> dict[str, np.ndarray]:
+        out = self._forward(tables, pairs, ("logit", "level"))
+        if "logit" in out:
+            out["prob"] = 1 / (1 + np.exp(-out.pop("logit").astype(np.float64)))
+        return out
+
+    def _files(self) -> dict[str, Any]:
+        return {_save.WEIGHTS: {k: v.detach().cpu().numpy() for k, v in self.module.state_dict().items()}}
+
+    def _restore(self, directory: Path) -> None:
+        arrays = _save.read_arrays(directory)
+        expected = {k: tuple(v.shape) for k, v in self.module.state_dict().items()}
+        _save.check_shapes(arrays, expected, directory)
+        self.module.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in arrays.items()})
+        self.module.eval()
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trained parameters."""
+        return sum(p.numel() for p in self.module.parameters())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning from advertising and from repeating what the progress bar says."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero")]
+    levels = [each.level for each in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        for each in loggers:
+            each.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for each, level in zip(loggers, levels, strict=True):
+                each.setLevel(level)

@@ -1,0 +1,153 @@
+"""A :class:`GeneModel` around scikit-learn estimators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import skops.io
+import torch
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from genexp_scverse import schema
+from genexp_scverse._errors import InputError
+from genexp_scverse.model.base import GeneModel
+from genexp_scverse.model.base._statistics import standardised
+from genexp_scverse.model.base._tables import GeneTables
+
+TRUSTED = [
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.tree._tree.Tree",
+]
+"""Types beyond skops' own list that a saved baseline may hold; none of them runs code when it is read."""
+
+
+class SklearnModel(GeneModel):
+    """One scikit-learn estimator for the label and one for the level, on pooled bins and features of the DNA.
+
+    A subclass gives `_estimators`.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = (schema.CHROMATIN, schema.DNA)
+    required: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Names and default values of the hyperparameters."""
+        return {**super().defaults(), "n_pooled": 20}
+
+    def _estimators(self, seed: int) -> tuple[Any, Any]:
+        """Return the untrained classifier and regressor."""
+        raise NotImplementedError
+
+    def _build(self) -> None:
+        self.classifier: Any = None
+        self.regressor: Any = None
+
+    def train(self, *, seed: int | None = None) -> None:  # type: ignore[override]
+        """Fit on the training genes.
+
+        Scaling of the signal, label thresholds and the scale of the levels come from the same genes.
+        Validation genes are not used.
+
+        Parameters
+        ----------
+        seed
+            Of the estimators; by default the model's.
+
+        Raises
+        ------
+        InputError
+            When there is nothing to train on.
+
+        Examples
+        --------
+        See :meth:`predict`.
+        """
+        mdata = self._data(None)
+        train, _ = self._fit_statistics(mdata)
+        tables = standardised(self._tables(mdata, self.setup_["samples"]), self.fitted_)
+        x = self._features(tables, train)
+        level, label = tables.level[train[:, 0], train[:, 1]], tables.label[train[:, 0], train[:, 1]]
+        classifier, regressor = self._estimators(self.seed if seed is None else int(seed))
+        if self.setup_["target"] in ("label", "both"):
+            known = ~np.isnan(label)
+            if len(np.unique(label[known])) < 2:
+                msg = (
+                    "all training genes have the same label, so there is nothing to tell apart: check the "
+                    'expression of the training genes, or train with target="expression"'
+                )
+                raise InputError(msg)
+            self.classifier = classifier.fit(x[known], label[known].astype(int))
+        if self.setup_["target"] in ("expression", "both"):
+            known = ~np.isnan(level)
+            self.regressor = regressor.fit(x[known], level[known])
+        self.is_trained_ = True
+
+    def _features(self, tables: GeneTables, pairs: np.ndarray) -> np.ndarray:
+        """Pairs x (marks x pooled bins, then features of the DNA), float32."""
+        parts = []
+        if tables.signal is not None:
+            tables.signal.to("cpu")
+            n_bins = self.setup_["n_bins"]
+            edges = np.linspace(0, n_bins, min(int(self.hyperparameters_["n_pooled"]), n_bins) + 1).astype(int)
+            pooled = np.empty((len(pairs), len(tables.marks), len(edges) - 1), np.float32)
+            for start in range(0, len(pairs), 4096):
+                chunk = torch.as_tensor(pairs[start : start + 4096])
+                bins = tables.signal.gather(chunk[:, 0], chunk[:, 1]).numpy()
+                pooled[start : start + 4096] = np.add.reduceat(bins, edges[:-1], axis=2) / np.diff(edges)
+            parts.append(pooled.reshape(len(pairs), -1))
+        if tables.features is not None:
+            parts.append(np.nan_to_num(tables.features[pairs[:, 0]]))
+        return np.concatenate(parts, axis=1)
+
+    def _predict_tables(self, tables: GeneTables, pairs: np.ndarray) -> dict[str, np.ndarray]:
+        x = self._features(tables, pairs)
+        out = {}
+        if self.classifier is not None:
+            out["prob"] = self.classifier.predict_proba(x)[:, 1]
+        if self.regressor is not None:
+            out["level"] = self.regressor.predict(x)
+        return out
+
+    def _files(self) -> dict[str, Any]:
+        there = {"classifier": self.classifier, "regressor": self.regressor}
+        return {f"{name}.skops": skops.io.dumps(e) for name, e in there.items() if e is not None}
+
+    def _restore(self, directory: Path) -> None:
+        wanted = {"label": ("classifier",), "expression": ("regressor",)}
+        for name in wanted.get(self.setup_["target"], ("classifier", "regressor")):
+            setattr(self, name, _read_estimator(directory / f"{name}.skops"))
+
+
+def _read_estimator(path: Path) -> Any:
+    if not path.is_file():
+        msg = f"{path} is missing: the model is incomplete, save it again"
+        raise InputError(msg)
+    try:
+        estimator = skops.io.load(path, trusted=TRUSTED)
+    except UntrustedTypesFoundException as error:
+        msg = f"{path} holds objects that a baseline does not have and is not read ({error})"
+        raise InputError(msg) from None
+    except Exception as error:  # noqa: BLE001 - a damaged archive fails in many ways, none of them ours
+        msg = f"{path} cannot be read ({type(error).__name__}: {error}): it is damaged, save the model again"
+        raise InputError(msg) from None
+    for tree in getattr(estimator, "estimators_", []):
+        _check_tree(getattr(tree, "tree_", None), path)
+    return estimator
+
+
+def _check_tree(tree: Any, path: Path) -> None:
+    """Refuse a tree that points outside of itself: it would read foreign memory."""
+    if tree is None:
+        return
+    for children in (tree.children_left, tree.children_right):
+        inside = (children == -1) | ((children > np.arange(len(children))) & (children < tree.node_count))
+        if len(children) != tree.node_count or not inside.all():
+            msg = f"{path} holds a tree whose nodes point outside of it: the file is damaged and is not read"
+            raise InputError(msg)
+    if tree.node_count and int(tree.feature.max()) >= tree.n_features:
+        msg = f"{path} holds a tree that asks for a feature that does not exist: the file is damaged and is not read"
+        raise InputError(msg)

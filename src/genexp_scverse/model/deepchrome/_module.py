@@ -1,0 +1,57 @@
+"""The network of DeepChrome."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from genexp_scverse._errors import InputError
+from genexp_scverse.model.base import GeneModule
+from genexp_scverse.nn.heads import ExpressionHead
+
+
+class DeepChromeModule(GeneModule):
+    """Convolution over bins, max pooling, two hidden layers.
+
+    Singh et al. 2016, section 2.2: Conv1d(marks to 50, kernel 10), ReLU, MaxPool(5), dropout 0.5, Linear 625,
+    ReLU, Linear 125, ReLU, Linear to two classes. Every nonlinearity is a module of its own, used once, as
+    attribution methods need.
+    """
+
+    def __init__(
+        self,
+        n_marks: int,
+        n_bins: int,
+        *,
+        target: str,
+        n_filters: int = 50,
+        kernel_size: int = 10,
+        pool_size: int = 5,
+        n_hidden: tuple[int, int] | list[int] = (625, 125),
+        dropout: float = 0.5,
+        label_weight: float = 1.0,
+    ):
+        super().__init__(label_weight)
+        pooled = (n_bins - kernel_size + 1) // pool_size
+        if pooled < 1:
+            msg = (
+                f"{n_bins} bins are too few for kernel_size={kernel_size} and pool_size={pool_size}: "
+                f"use for example DeepChrome(mdata, kernel_size={max(1, n_bins // 3)}, pool_size=1)"
+            )
+            raise InputError(msg)
+        self.conv = nn.Conv1d(n_marks, n_filters, kernel_size)
+        self.conv_act = nn.ReLU()
+        self.pool = nn.MaxPool1d(pool_size)
+        self.dropout = nn.Dropout(dropout)
+        self.hidden1 = nn.Linear(n_filters * pooled, n_hidden[0])
+        self.act1 = nn.ReLU()
+        self.hidden2 = nn.Linear(n_hidden[0], n_hidden[1])
+        self.act2 = nn.ReLU()
+        self.head = ExpressionHead(n_hidden[1], target)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Predict from ``batch["bins"]``, (B, marks, bins)."""
+        x = self.pool(self.conv_act(self.conv(batch["bins"]))).flatten(1)
+        x = self.act1(self.hidden1(self.dropout(x)))
+        latent = self.act2(self.hidden2(x))
+        return {**self.head(latent), "latent": latent}
