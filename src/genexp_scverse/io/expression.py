@@ -92,9 +92,7 @@ def _units(raw: Raw, unit: str | Mapping[str, str] | None) -> dict[str, str]:
     given = dict.fromkeys(samples, unit) if isinstance(unit, str) else dict(unit or {})
     strangers = [name for name in given if name not in samples]
     if strangers:
-        msg = (
-            f"unit names samples that {raw.name} does not have ({some(strangers)}): it has {some(samples, 6)}"
-        )
+        msg = f"unit names samples that {raw.name} does not have ({some(strangers)}): it has {some(samples, 6)}"
         raise InputError(msg)
     given = {name: str(u).lower() for name, u in given.items()}
     wrong = sorted(set(given.values()) - set(_LEVELS))
@@ -110,9 +108,8 @@ def _units(raw: Raw, unit: str | Mapping[str, str] | None) -> dict[str, str]:
     if missing:
         msg = (
             f"the unit of {len(missing)} of {len(samples)} samples of {raw.name} is missing "
-            f"({some(missing)}): give "
-            f'it for all with unit="tpm" or --unit tpm, or by sample with unit={{"{missing[0]}": "tpm"}} or --unit '
-            f"{missing[0]}=tpm (one of {', '.join(_LEVELS)})"
+            f'({some(missing)}): give it for all with unit="tpm" or --unit tpm, or by sample with '
+            f'unit={{"{missing[0]}": "tpm"}} or --unit {missing[0]}=tpm (one of {", ".join(_LEVELS)})'
         )
         raise InputError(msg)
     return units
@@ -131,19 +128,13 @@ def _genes_only(raw: Raw) -> pd.DataFrame:
             logger.info("%s: %d %s are left out (%s)", raw.name, int(dropped.sum()), what, shown)
     keep = np.asarray(~no_gene & ~par)
     if not keep.any():
-        msg = (
-            f"no gene is left of the {len(ids)} rows of {raw.name} ({some(ids)}): give gene ids in "
-            "the first column"
-        )
+        msg = f"no gene is left of the {len(ids)} rows of {raw.name} ({some(ids)}): give gene ids in the first column"
         raise InputError(msg)
     values = raw.values[keep]
     values.index = pd.Index(strip_versions(ids[keep]).astype(str), name="gene_id")
     twice = values.index[values.index.duplicated()].unique()
     if len(twice):
-        msg = (
-            f"{len(twice)} gene ids of {raw.name} occur more than once ({some(twice)}): keep or sum "
-            "the rows of each"
-        )
+        msg = f"{len(twice)} gene ids of {raw.name} occur more than once ({some(twice)}): keep or sum the rows of each"
         raise InputError(msg)
     return values
 
@@ -158,16 +149,15 @@ def _check_values(values: pd.DataFrame, units: dict[str, str], name: str) -> Non
         if len(endless):
             msg = (
                 f"{len(endless)} values of sample {sample!r} of {name} are infinite "
-                f"({some(endless.index)}): give "
-                "numbers, or leave them empty (a log needs a pseudo-count)"
+                f"({some(endless.index)}): give numbers, or leave them empty (a log needs a pseudo-count)"
             )
             raise InputError(msg)
         negative = column[column < 0]
         if unit != "log" and len(negative):
             msg = (
                 f"{len(negative)} values of sample {sample!r} of {name} are negative "
-                f"({negative.iloc[0]:g} of gene "
-                f"{negative.index[0]!r}), which {unit} cannot be: if they are logs, give the unit log"
+                f"({negative.iloc[0]:g} of gene {negative.index[0]!r}), which {unit} cannot be: if they "
+                "are logs, give the unit log"
             )
             raise InputError(msg)
 

@@ -144,10 +144,7 @@ def _from_file(path: Path, unit: str | Mapping[str, str] | None) -> Raw:
 
 def _from_gct(path: Path, version: str, size: str) -> Raw:
     if version != "#1.2":
-        msg = (
-            f"{path} is a GCT of version {version[1:]}, of which only 1.2 is read: save it as GCT 1.2 "
-            "or as TSV"
-        )
+        msg = f"{path} is a GCT of version {version[1:]}, of which only 1.2 is read: save it as GCT 1.2 or as TSV"
         raise InputError(msg)
     layout = table_layout(path, what=_WHAT, skip=2)
     if [name.lower() for name in layout.names[:2]] != ["name", "description"]:
@@ -156,10 +153,7 @@ def _from_gct(path: Path, version: str, size: str) -> Raw:
     _check_samples(path, layout.names[2:])
     values = read_table(path, layout, what=_WHAT, text=layout.names[:2]).set_index(layout.names[0])
     if size.split()[:1] != [str(len(values))]:
-        msg = (
-            f"{path} announces {size.split()[0] if size else 'no'} genes but holds {len(values)}: get "
-            "it again"
-        )
+        msg = f"{path} announces {size.split()[0] if size else 'no'} genes but holds {len(values)}: get it again"
         raise InputError(msg)
     told = {"gene_tpm": "tpm", "gene_reads": "counts"}  # as GTEx names its files
     known = {str(s): u for part, u in told.items() if part in path.name for s in values.columns[1:]}
@@ -217,10 +211,7 @@ def _check_orientation(raw: Raw) -> None:
     if columns and np.mean(columns) > 0.5 and not any(rows):
         is_anndata = raw.name == "the AnnData" or raw.name.endswith(".h5ad")
         held = "genes in .var and samples in .obs" if is_anndata else "genes in rows"
-        msg = (
-            f"{raw.name} has gene ids where samples belong ({some(raw.values.columns)}): give {held} "
-            "(.T turns it)"
-        )
+        msg = f"{raw.name} has gene ids where samples belong ({some(raw.values.columns)}): give {held} (.T turns it)"
         raise InputError(msg)
 
 

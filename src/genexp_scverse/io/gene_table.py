@@ -92,8 +92,7 @@ def read_bed(path: str | Path) -> pd.DataFrame:
                 rows.append((fields[3], fields[0], int(fields[1]), int(fields[2]), fields[5]))
             except ValueError as error:
                 msg = (
-                    f"line {number} of {path} has start {fields[1]!r} and end {fields[2]!r}: they must be "
-                    "whole numbers"
+                    f"line {number} of {path} has start {fields[1]!r} and end {fields[2]!r}: they must be whole numbers"
                 )
                 raise InputError(msg) from error
     table = pd.DataFrame(rows, columns=["gene_id_version", "chrom", "start", "end", "strand"])
@@ -138,9 +137,7 @@ def read_gene_table(path: str | Path, *, tss_column: str | Sequence[str] | None)
     table = read_table(path, layout, what="a table of genes", text=text)
     renamed = {old: new for new, old in columns.items() if old != new}
     if renamed:
-        logger.info(
-            "%s: columns read as %s", path, ", ".join(f"{new} ({old})" for old, new in renamed.items())
-        )
+        logger.info("%s: columns read as %s", path, ", ".join(f"{new} ({old})" for old, new in renamed.items()))
     table = table.rename(columns=renamed).rename(columns={"gene_id": "gene_id_version"})
     for name in ("chrom", "strand", "gene_id_version"):
         table[name] = table[name].fillna("").str.strip()

@@ -163,9 +163,7 @@ def _finish(
     return _ordered(table)
 
 
-def _wanted(
-    table: pd.DataFrame, path: str, biotypes: Sequence[str] | None, *, keep_scaffolds: bool
-) -> pd.Series:
+def _wanted(table: pd.DataFrame, path: str, biotypes: Sequence[str] | None, *, keep_scaffolds: bool) -> pd.Series:
     """Mark the genes to keep and say how many are left out, and why."""
     reasons = []
     keep = pd.Series(True, index=table.index)
@@ -177,9 +175,7 @@ def _wanted(
         keep &= ~dropped
     dropped = keep & _par_copies(table)
     if dropped.any():
-        reasons.append(
-            f"{int(dropped.sum())} copies on chrY of pseudo-autosomal genes ({some(table.index[dropped])})"
-        )
+        reasons.append(f"{int(dropped.sum())} copies on chrY of pseudo-autosomal genes ({some(table.index[dropped])})")
     keep &= ~dropped
     kinds = table["gene_type"] if "gene_type" in table else pd.Series("", index=table.index)
     if biotypes is not None and not (kinds != "").any():

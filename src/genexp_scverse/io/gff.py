@@ -15,6 +15,7 @@ from genexp_scverse.io.ids import looks_ensembl
 from genexp_scverse.io.plain_text import first_line, open_text
 
 _GTF_ATTRIBUTE = re.compile(r"([\w.]+)\s+(?:\"([^\"]*)\"|([^\s;]+))")
+_TRANSCRIPT = re.compile(r"transcript_id\s+\"([^\"]+)\"")
 _PARTS = {
     b"CDS", b"five_prime_UTR", b"three_prime_UTR", b"start_codon", b"stop_codon", b"intron", b"region",
     b"chromosome", b"scaffold", b"biological_region", b"match", b"cDNA_match",
@@ -128,10 +129,15 @@ class _Reader:
             )
             raise InputError(msg) from error
         place = {"chrom": fields[0], "start": start, "end": end, "strand": fields[6]}
-        values = _gff3_attributes(fields[8]) if self.gff3 else _gtf_attributes(fields[8])
         if self.gff3:
-            self._gff3_record(role, place, values)
+            self._gff3_record(role, place, _gff3_attributes(fields[8]))
             return
+        if role == "exon" and self.genes:  # most lines of a file; their gene is known by now
+            transcript = _TRANSCRIPT.search(fields[8])
+            if transcript:
+                self._exon(None, transcript.group(1), place, {})
+            return
+        values = _gtf_attributes(fields[8])
         if not values.get("gene_id"):
             msg = f"line {number} of {self.path} has no gene_id among its attributes: mend or remove the line"
             raise InputError(msg)

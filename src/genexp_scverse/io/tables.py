@@ -142,9 +142,7 @@ def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[st
                 low_memory=False,
             )
         except pd.errors.ParserError as error:
-            msg = (
-                f"{path} is no regular table ({str(error).strip()}): give every row the fields of the header"
-            )
+            msg = f"{path} is no regular table ({str(error).strip()}): give every row the fields of the header"
             raise InputError(msg) from error
         except pd.errors.EmptyDataError as error:
             msg = f"{path} has a header and no rows: give {what}"
