@@ -59,6 +59,7 @@ def setup(app) -> None:
     """Put the tutorials and the help of the commands where the pages include them."""
     copy_tutorials()
     write_command_help()
+    app.connect("autodoc-process-docstring", leave_out_docstring_of_type)
 
 
 def copy_tutorials() -> None:
@@ -81,6 +82,12 @@ def write_command_help() -> None:
         (folder / f"{command}.txt").write_text(done.stdout, encoding="utf-8")
 
 
+def leave_out_docstring_of_type(app, what, name, obj, options, lines: list[str]) -> None:
+    """A constant without a docstring would show that of ``str`` or ``tuple``."""
+    if what == "data" and lines and lines[0] == (type(obj).__doc__ or "").strip().split("\n")[0]:
+        lines.clear()
+
+
 def _returns_as_prose(self: NumpyDocstring, section: str) -> list[str]:
     """Types stand in the signature, so that the first line under Returns is text and not a type."""
     lines = self._dedent(self._consume_to_next_section())
@@ -88,3 +95,11 @@ def _returns_as_prose(self: NumpyDocstring, section: str) -> list[str]:
 
 
 NumpyDocstring._parse_returns_section = _returns_as_prose  # type: ignore[method-assign]
+
+
+def _attribute_as_prose(self: NumpyDocstring) -> tuple[str, list[str]]:
+    """What stands before a colon in the docstring of an attribute is text and not a type."""
+    return "", self._dedent(self._consume_to_end())
+
+
+NumpyDocstring._consume_inline_attribute = _attribute_as_prose  # type: ignore[method-assign]

@@ -18,9 +18,12 @@ WHOLE = ("metrics", "schema")
 
 
 def listed(text: str) -> set[str]:
-    """Entries of the autosummary blocks of a page, such as ``io.read_genes``."""
+    """Entries of a page, such as ``io.read_genes``: of its autosummary blocks, and constants shown in place."""
     blocks = re.findall(r"\.\. autosummary::\n(.*?)```", text, flags=re.DOTALL)
-    return {line.strip() for block in blocks for line in block.splitlines() if re.fullmatch(r"\s+[\w.]+", line)}
+    entries = {line.strip() for block in blocks for line in block.splitlines() if re.fullmatch(r"\s+[\w.]+", line)}
+    for part, block in re.findall(r"currentmodule:: genexp_scverse\.(\w+)\n(.*?)```", text, flags=re.DOTALL):
+        entries |= {f"{part}.{name}" for name in re.findall(r"\.\. autodata:: (\w+)", block)}
+    return entries
 
 
 def public(part: str) -> set[str]:
@@ -44,8 +47,9 @@ def test_page_lists_every_public_name(part):
 
 
 def test_entries_are_read_from_a_page():
-    page = "# T\n\n```{eval-rst}\n.. autosummary::\n   :toctree: x\n\n   io.read_genes\n   io.read_codes\n```\ntext"
-    assert listed(page) == {"io.read_genes", "io.read_codes"}
+    page = "# T\n\n```{eval-rst}\n.. autosummary::\n   :toctree: x\n\n   io.read_genes\n   io.read_codes\n```\n"
+    page += "```{eval-rst}\n.. currentmodule:: genexp_scverse.schema\n\n.. autodata:: RNA\n```\n"
+    assert listed(page) == {"io.read_genes", "io.read_codes", "schema.RNA"}
 
 
 @pytest.mark.parametrize("part", LAZY)
