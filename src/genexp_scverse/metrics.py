@@ -162,7 +162,7 @@ def evaluate_predictions(
     row["n"] = 0
     if log is not None:
         row |= {k: v for k, v in level_metrics(log, predicted).items() if k != "n"}
-        row["n"] = int(np.isfinite(_vector(log, "log") + _vector(predicted, "predicted")).sum())
+        row["n"] = int((~np.isnan(_vector(log, "log")) & ~np.isnan(_vector(predicted, "predicted"))).sum())
     if label is not None:
         values = label_metrics(label, prob)
         row |= {k: v for k, v in values.items() if k in COLUMNS and k != "n"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,10 +33,12 @@ def warn_of_overlaps(mdata: MuData, split: pd.Series) -> None:
         start = np.where(mdata.obs["strand"].astype(str) == "-", tss - down + 1, start)
     n = int(_overlapping(mdata.obs["chrom"], start, up + down, (split == "train").to_numpy()).sum())
     held = int((split != "train").sum())
-    logger.warning(
+    logger.log(
+        logging.WARNING if n else logging.INFO,
         "the windows of %d of %d validation and test genes (%.0f %%) overlap the window of a training gene (%d + %d "
-        "bases around the TSS), so results will be too good: gx.pp.split_by_chromosome has no such overlap",
+        "bases around the TSS)%s",
         *(n, held, 100 * n / held, up, down),
+        ", so results will be too good: gx.pp.split_by_chromosome has no such overlap" if n else "",
     )
 
 

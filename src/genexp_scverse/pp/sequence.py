@@ -78,7 +78,7 @@ def sequence_features(mdata: MuData, *, k: int | None = 4, region: tuple[int, in
     start, end = _bounds(dna, codes.shape[1], region)
     names = list(COMPOSITION) + ([] if k is None else kmer_names(k))
     features = np.empty((codes.shape[0], len(names)), np.float32)
-    step = max(1, _BLOCK // (end - start))
+    step = max(1, min(_BLOCK // (end - start), 4 * _BLOCK // 4 ** (k or 0)))
     for first in range(0, codes.shape[0], step):
         block = np.asarray(codes[first : first + step, start:end])
         features[first : first + step, : len(COMPOSITION)] = _composition(block)
@@ -169,5 +169,9 @@ def _replace_features(mdata: MuData, names: list[str], features: np.ndarray) -> 
         uns=dict(old.uns),
     )
     with nothing_pulled():
+        if own.any():
+            # mudata finds its way through features taken away or features added, not through both at once
+            mdata.mod[DNA] = old[:, ~own].copy()
+            mdata.update()
         mdata.mod[DNA] = new
         mdata.update()
