@@ -302,12 +302,26 @@ def test_units_errors(fails, unit, expected):
             "PATH has gene ids where samples belong ('ENSG00000000003', 'ENSG00000000005'): give genes in rows (.T "
             "turns it)",
         ),
+        (
+            "gene_id\ta\tb\ng1\t1\t2\t7\t8\n",
+            "the first row of PATH has 5 fields and the header 3: give every row the fields of the header",
+        ),
+        (
+            "gene_id\ta\tb\ng1\t1\t2\t\ng2\t3\t4\t9\n",
+            "1 rows of PATH have more values than the header has names (row 2): give every row the fields of the header",
+        ),
         (b"", f"PATH is empty: give {WHAT}"),
         (b"\x26\xfc\x8f\x88\x04\x00\x0a\x00", f"PATH is a binary file: give {WHAT}"),
     ],
 )
 def test_table_errors(fails, text, expected):
     assert fails(text) == expected
+
+
+def test_a_row_with_more_fields_than_the_others(fails):
+    error = fails(TABLE + "g3\t1\t2\t3\n")
+    assert error.startswith("PATH is no regular table (")
+    assert error.endswith("): give every row the fields of the header")
 
 
 def test_truncated_gzip_and_missing_file(fails, tmp_path):
@@ -318,6 +332,8 @@ def test_truncated_gzip_and_missing_file(fails, tmp_path):
     assert error.startswith("PATH is a truncated or damaged gzip file (")
     assert error.endswith("): copy or download it again")
     assert message(tmp_path / "none.tsv") == f"{tmp_path / 'none.tsv'} does not exist: give the path of {WHAT}"
+    (tmp_path / "a.h5ad").write_bytes(b"\x89HDF\r\n\x1a\n")
+    assert message(tmp_path / "a.h5ad").startswith(f"{tmp_path / 'a.h5ad'} is no whole .h5ad file (")
     assert message(tmp_path / "none.h5ad").startswith(f"{tmp_path / 'none.h5ad'} does not exist")
 
 

@@ -350,6 +350,11 @@ def test_bed(write, caplog):
         ("chr1\t10\t20\tg\t0\t.\n", "1 genes of PATH have no strand ('g'; found '.'): give + or -, or remove them"),
         ("chr1\t10\t20\t\t0\t+\n", "1 genes of PATH have no id: give them one"),
         (
+            "chr1\t-5\t10\tg\t0\t+\n",
+            "1 genes of PATH start before the chromosome does ('g'; the first has [-5, 10), 0-based half-open): mend "
+            "or remove them",
+        ),
+        (
             "chr1\t10\t10\tg\t0\t+\n",
             "1 genes of PATH have a start that is not before their end ('g'; the first has [10, 10), 0-based "
             "half-open): mend or remove them",

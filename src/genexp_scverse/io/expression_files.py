@@ -71,8 +71,8 @@ def read_raw(source: Any, unit: str | Mapping[str, str] | None) -> Raw:
 
     Examples
     --------
-    >>> read_raw(pd.DataFrame({"K562": [1.5]}, index=["g1"]), None).values.loc["g1", "K562"]
-    np.float64(1.5)
+    >>> read_raw(pd.DataFrame({"K562": [1.5]}, index=["g1"]), None).values["K562"].tolist()
+    [1.5]
     """
     if isinstance(source, pd.DataFrame):
         raw = _from_frame(source)
@@ -101,7 +101,11 @@ def _from_frame(frame: pd.DataFrame) -> Raw:
 def _from_h5ad(path: Path) -> Raw:
     from anndata import read_h5ad
 
-    raw = _from_anndata(read_h5ad(path))
+    try:
+        raw = _from_anndata(read_h5ad(path))
+    except OSError as error:
+        msg = f"{path} is no whole .h5ad file ({error}): write or copy it again"
+        raise InputError(msg) from error
     raw.name = str(path)
     return raw
 

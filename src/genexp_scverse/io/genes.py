@@ -115,14 +115,18 @@ def _kind(path: str | Path) -> str:
         else:
             line = comment
     fields = line.split("\t")
-    if len(fields) >= 8 and fields[3].isdigit() and fields[4].isdigit():
+    if len(fields) >= 8 and _are_positions(fields[3:5]):
         return "gff3" if re.match(r'\s*[^\s="]+=', fields[-1]) else "gtf"
-    if len(fields) >= 3 and fields[1].isdigit() and fields[2].isdigit():
+    if len(fields) >= 3 and _are_positions(fields[1:3]):
         return "table" if "\t" in comment and is_gene_header(comment.split("\t")) else "bed"
     if is_gene_header(re.split("[\t,;]", line)):
         return "table"
     msg = f"{path} is not {_WHAT} (gene_id, chrom, tss, strand): its first line is {first_line(line)}"
     raise InputError(msg)
+
+
+def _are_positions(fields: list[str]) -> bool:
+    return all(re.fullmatch(r"-?\d+", field) for field in fields)
 
 
 def _finish(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,8 @@ class Layout:
     delimiter: str
     skip: int
     """Lines before the first row of data."""
+    trailing: int = 0
+    """Empty fields at the end of every row that the header does not have."""
 
 
 def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
@@ -57,7 +58,7 @@ def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
     Raises
     ------
     InputError
-        When there is no row under the header.
+        When there is no row under the header, or the first has more values than the header has names.
 
     Examples
     --------
@@ -83,8 +84,15 @@ def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
         raise InputError(msg)
     if len(fields) == len(names) + 1 and fields[-1].strip():
         names = ["gene_id", *names]
+    trailing = max(len(fields) - len(names), 0)
+    if any(value.strip() for value in fields[len(names) :]):
+        msg = (
+            f"the first row of {path} has {len(fields)} fields and the header {len(names)}: give every row the "
+            "fields of the header"
+        )
+        raise InputError(msg)
     names = [name.strip() for name in names]
-    return Layout(names, delimiter, at)
+    return Layout(names, delimiter, at, trailing)
 
 
 def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[str]) -> pd.DataFrame:
@@ -124,21 +132,20 @@ def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[st
     if not seen.is_unique:
         msg = f"{path} has more than one column named {some(seen[seen.duplicated()].unique())}: rename them"
         raise InputError(msg)
-    with open_text(path, what=what) as handle, warnings.catch_warnings():
-        # a delimiter at the end of every row is dropped; a row with values there is caught below
-        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+    trailing = [f"trailing field {i + 1}" for i in range(layout.trailing)]
+    with open_text(path, what=what) as handle:
         for _ in range(layout.skip):
             handle.readline()
         try:
-            return pd.read_csv(
+            table = pd.read_csv(
                 handle,
                 sep=layout.delimiter,
-                names=layout.names,
+                names=[*layout.names, *trailing],
                 header=None,
                 index_col=False,
                 dtype=dict.fromkeys([name for name in layout.names if name in text], str),
                 keep_default_na=False,
-                na_values={name: _MISSING for name in layout.names if name not in text},
+                na_values={name: _MISSING for name in [*layout.names, *trailing] if name not in text},
                 low_memory=False,
             )
         except pd.errors.ParserError as error:
@@ -147,6 +154,14 @@ def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[st
         except pd.errors.EmptyDataError as error:
             msg = f"{path} has a header and no rows: give {what}"
             raise InputError(msg) from error
+    beyond = table[trailing].notna().any(axis=1)
+    if beyond.any():
+        msg = (
+            f"{int(beyond.sum())} rows of {path} have more values than the header has names (row "
+            f"{int(beyond.argmax()) + 1}): give every row the fields of the header"
+        )
+        raise InputError(msg)
+    return table.drop(columns=trailing)
 
 
 def _head(handle: IO[bytes], skip: int) -> tuple[str, str, str, int]:
