@@ -112,9 +112,7 @@ def from_bins(
         for table, what in ((expression_table, "expression"), (label_table, "labels")):
             _report_match(table, kept, list(arrays), what)
         if expression_table is not None:
-            expression_table.attrs["unit"] = (
-                unit if unit is not None else getattr(expression, "attrs", {}).get("unit")
-            )
+            expression_table.attrs["unit"] = unit if unit is not None else getattr(expression, "attrs", {}).get("unit")
         mods[RNA] = assemble_rna(kept, expression_table, label_table)
     chromatin = assemble_chromatin(kept, tracks, joined, window)
     mods[CHROMATIN] = chromatin
@@ -128,9 +126,7 @@ def from_bins(
 
 
 def _gene_ids(genes: Sequence[str]) -> np.ndarray:
-    ids = np.asarray(
-        pd.Series(list(genes), dtype=object).map(lambda g: "" if pd.isna(g) else str(g)), dtype=object
-    )
+    ids = np.asarray(pd.Series(list(genes), dtype=object).map(lambda g: "" if pd.isna(g) else str(g)), dtype=object)
     named = pd.Index(ids[ids != ""])
     if not named.is_unique:
         msg = f"gene ids must be unique, but {some(named[named.duplicated()].unique())} occur more than once"

@@ -74,9 +74,7 @@ def assemble_rna(
         extra = [s for s in classes.columns if s not in samples]
         samples, units = samples + extra, units + ["label"] * len(extra)
         x = np.hstack([x, np.full((len(index), len(extra)), np.nan, np.float32)])
-    var = pd.DataFrame(
-        {"sample": samples, "cell_type": samples, "unit": units}, index=pd.Index(samples, dtype=object)
-    )
+    var = pd.DataFrame({"sample": samples, "cell_type": samples, "unit": units}, index=pd.Index(samples, dtype=object))
     rna = AnnData(X=x, obs=pd.DataFrame(index=index), var=var)
     as_given = np.array([u == "log" for u in units], bool)
     rna.layers[LOG] = np.where(as_given, x, np.log1p(np.where(as_given, 0, x))).astype(np.float32)
@@ -150,9 +148,7 @@ def assemble_chromatin(
     return chromatin
 
 
-def assemble_mudata(
-    obs: pd.DataFrame, mods: Mapping[str, AnnData], *, files: pd.DataFrame | None = None
-) -> MuData:
+def assemble_mudata(obs: pd.DataFrame, mods: Mapping[str, AnnData], *, files: pd.DataFrame | None = None) -> MuData:
     """Join modalities of the same genes into one gene-centric MuData.
 
     Columns of `obs` are set on ``mdata.obs`` alone; nothing is copied up from the modalities, whichever

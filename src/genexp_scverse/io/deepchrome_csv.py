@@ -156,9 +156,7 @@ def _read_cell(cell: str, files: dict[str, Path]) -> tuple[np.ndarray, pd.Series
         names = " and ".join(f.name for _, f, ids, _, _ in parts if twice[0] in set(ids))
         msg = f"gene {some(twice)} of {cell} is in more than one file ({names}): a gene belongs to one split"
         raise InputError(msg)
-    split = np.concatenate(
-        [np.full(len(ids), s if s in SPLITS else None, object) for s, _, ids, _, _ in parts]
-    )
+    split = np.concatenate([np.full(len(ids), s if s in SPLITS else None, object) for s, _, ids, _, _ in parts])
     return (
         np.concatenate([x for _, _, _, x, _ in parts]),
         pd.Series(np.concatenate([y for _, _, _, _, y in parts]), index=genes),
@@ -235,9 +233,7 @@ def _in_order(file: Path, genes: list[str], codes: np.ndarray, values: np.ndarra
         msg = f"the bins of gene {gene!r} in {file} are not 1 to {N_BINS}, each once"
         raise InputError(msg)
     moved = len(np.unique(codes[order != np.arange(len(order))]))
-    logger.info(
-        "%s: rows of %d of %d genes were not in order and are sorted by bin id", file, moved, len(genes)
-    )
+    logger.info("%s: rows of %d of %d genes were not in order and are sorted by bin id", file, moved, len(genes))
     return values[order]
 
 
