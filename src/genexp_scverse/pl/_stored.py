@@ -77,9 +77,7 @@ def column(mdata: MuData, layer: str, sample: str) -> np.ndarray:
     return np.asarray(rna.layers[layer][:, there.index(sample)], dtype=np.float64)
 
 
-def pairs(
-    mdata: MuData, truth: str, layer: str, sample: str, split: str | None
-) -> tuple[np.ndarray, np.ndarray]:
+def pairs(mdata: MuData, truth: str, layer: str, sample: str, split: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Truth (layer "label" or "log") and prediction of the measured genes of a split in one sample."""
     y, p = column(mdata, truth, sample), column(mdata, layer, sample)
     rows = genes_of(mdata, split)
@@ -119,14 +117,22 @@ def split_words(split: str | None) -> str:
     return "the whole set" if split is None else f"split {split!r}"
 
 
+def n_bins(mdata: MuData) -> int:
+    """Count the bins of a window."""
+    return int(_bins(mdata).shape[2])
+
+
 def track_values(mdata: MuData, track: int, rows: np.ndarray) -> np.ndarray:
     """Bins of one track for some genes, genes x bins float64; only that track is read from a file."""
+    return np.asarray(_bins(mdata)[:, track, :])[rows].astype(np.float64)
+
+
+def _bins(mdata: MuData) -> Any:
     chromatin = modality(mdata, CHROMATIN)
     if BINS not in chromatin.obsm:
         msg = 'mdata["chromatin"].obsm has no "bins" (genes x tracks x bins): see gx.io.build_mudata'
         raise InputError(msg)
-    bins: Any = chromatin.obsm[BINS]
-    return np.asarray(bins[:, track, :])[rows].astype(np.float64)
+    return chromatin.obsm[BINS]
 
 
 def _no_layer(rna: AnnData, layer: str) -> str:

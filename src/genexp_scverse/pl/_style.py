@@ -59,33 +59,42 @@ def proxy(label: str, **style: Any) -> Line2D:
     return Line2D([], [], label=label, **style)
 
 
-def legend_above(ax: Axes, handles: Sequence[Artist], *, others: Sequence[Axes] = ()) -> None:
+def legend_above(ax: Axes, handles: Sequence[Artist], *, others: Sequence[Axes] = ()) -> float:
     """Put the legend along the top inside the axes and make room for it, so that it covers no curve.
 
     `others` are twin axes: they get the same room, and the legend lies on the last of them.
+    Returns the share of the height that the legend takes.
     """
-    fontsize = 0.833 * mpl.rcParams["font.size"]
+    owner = others[-1] if others else ax
     width, height = _inches(ax)
-    longest = max(len(str(h.get_label())) for h in handles)
-    column = (0.56 * longest + 4.2) * fontsize / 72
-    ncols = int(np.clip(0.95 * width // column, 1, min(4, len(handles))))
-    rows = -(-len(handles) // ncols)
-    room = min((rows * 1.3 + 1.2) * fontsize / 72 / height, 0.6)
+    dpi = owner.figure.dpi
+    room = 0.0
+    # As flat as the width allows; smaller letters only where it would take half of the axes.
+    for fontsize in (SMALL, "x-small", "xx-small"):
+        for ncols in range(min(4, len(handles)), 0, -1):
+            legend = owner.legend(
+                handles=handles,
+                loc="upper center",
+                ncols=ncols,
+                fontsize=fontsize,
+                frameon=False,
+                columnspacing=1.2,
+                handlelength=1.8,
+                borderaxespad=0.1,
+            )
+            size = legend.get_window_extent()
+            if size.width / dpi < width:
+                break
+        room = (size.height / dpi + 0.05) / height
+        if room < 0.45:
+            break
+    room = min(room, 0.6)
     for one in (ax, *others):
         low, high = one.get_ylim()
-        ticks = [t for t in one.get_yticks() if low <= t <= high]
+        ticks = [tick for tick in one.get_yticks() if low <= tick <= high]
         one.set_ylim(low, low + (high - low) / (1 - room))
         one.set_yticks(ticks)
-    (others[-1] if others else ax).legend(
-        handles=handles,
-        loc="upper center",
-        ncols=ncols,
-        fontsize=SMALL,
-        frameon=False,
-        columnspacing=1.2,
-        handlelength=1.8,
-        borderaxespad=0.1,
-    )
+    return room
 
 
 def colorbar(ax: Axes, image: Any, label: str, **options: Any) -> None:

@@ -101,9 +101,7 @@ def comparison(table: pd.DataFrame, metric: str = "auroc", *, ax: Axes | None = 
     direction = " (lower is better)" if lower else ""
     ax.set_xlabel(f"{_WORDS.get(metric, metric)}{interval}{direction}")
     if len(samples) > 1:
-        handles = [
-            _style.proxy(str(s), color=color[s], marker="o", linewidth=1.6, markersize=5) for s in samples
-        ]
+        handles = [_style.proxy(str(s), color=color[s], marker="o", linewidth=1.6, markersize=5) for s in samples]
         ax.legend(
             handles=handles,
             loc="lower center",

@@ -76,7 +76,7 @@ def observed_predicted(
     ax.scatter(
         observed[order],
         predicted[order],
-        c=np.sqrt(density[order]),
+        c=np.log(density[order]),
         s=float(np.clip(8000 / len(order), 3, 24)),
         cmap="viridis",
         linewidths=0,
@@ -85,15 +85,13 @@ def observed_predicted(
     ax.plot(limits, limits, color=_style.GREY, linestyle=":", linewidth=1, zorder=1)
     ax.set(xlim=limits, ylim=limits, aspect="equal")
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     rna = mdata[RNA]
     unit = str(rna.var["unit"].iloc[_stored.samples(mdata).index(sample)])
     ax.set_xlabel(f"Observed {_level_words(unit)}")
     ax.set_ylabel(f"Predicted by {prediction}")
     flat = min(np.ptp(observed), np.ptp(predicted)) == 0
-    r, rho = (
-        (np.nan, np.nan) if flat else (pearsonr(observed, predicted)[0], spearmanr(observed, predicted)[0])
-    )
+    r, rho = (np.nan, np.nan) if flat else (pearsonr(observed, predicted)[0], spearmanr(observed, predicted)[0])
     note = f"Pearson {r:.3f}\nSpearman {rho:.3f}\nn = {len(observed):,}"
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2}
     ax.text(0.03, 0.97, note, transform=ax.transAxes, va="top", fontsize=_style.SMALL, bbox=box)

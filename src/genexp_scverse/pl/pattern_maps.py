@@ -21,9 +21,7 @@ _ACTIVE = 0.25
 """A bin of a pattern map is active above this (Singh et al., Bioinformatics 32:i639, 2016)."""
 
 
-def patterns(
-    mdata: MuData, model: str = "deepchrome", *, sample: str | None = None, ax: Axes | None = None
-) -> Axes:
+def patterns(mdata: MuData, model: str = "deepchrome", *, sample: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw the class-optimised pattern maps of a model, the classes side by side.
 
     Reads ``mdata.uns["<model>_patterns"]``: ``classes``, ``marks`` and ``values`` (classes x marks x bins,
@@ -73,13 +71,13 @@ def patterns(
 
     ax = _style.axes(ax, (7.0, 1.9 + 0.3 * n_marks))
     ax.spines[["left", "bottom"]].set_visible(False)
-    image = ax.imshow(wide, aspect="auto", cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
+    image = ax.imshow(wide, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     ax.set_xlim(-0.5, n_classes * step - 0.5)
     for c, name in enumerate(classes):
         left = c * step - 0.5
         frame: dict[str, Any] = {"fill": False, "edgecolor": _style.GREY, "linewidth": 0.8, "clip_on": False}
         ax.add_patch(Rectangle((left, -0.5), n_bins, n_marks, **frame))
-        ax.text(left + n_bins / 2, -0.62, f"{name} expression", ha="center", va="bottom")
+        ax.text(left + n_bins / 2, -0.62, f"{name} genes", ha="center", va="bottom")
         active = (values[c] > _ACTIVE).sum(axis=1)
         strong = np.flatnonzero(active > active.mean())
         ax.scatter(np.full(len(strong), left + n_bins + gap / 2), strong, marker="*", s=45, color="0.15")
@@ -87,7 +85,7 @@ def patterns(
     ax.tick_params(axis="y", length=0)
     uns = mdata[CHROMATIN].uns if CHROMATIN in mdata.mod else {}
     label = _label_blocks(ax, uns, n_classes, n_bins, step)
-    ax.set_xlabel(f"{label}\n★ more active bins (> {_ACTIVE}) than the mean mark", fontsize=_style.SMALL)
+    ax.set_xlabel(f"{label}\n★ more bins > {_ACTIVE} than the mean mark", fontsize=_style.SMALL)
     _style.colorbar(ax, image, "Pattern")
     return ax
 
@@ -140,9 +138,11 @@ def _label_blocks(ax: Axes, uns: Mapping, n_classes: int, n_bins: int, step: int
     else:
         size = edges[1] - edges[0]
         at = np.array([-0.5, -edges[0] / size - 0.5, n_bins - 0.5])
-        texts = [f"{edges[0]:g}", "TSS", f"{edges[-1]:+g}"]
+        texts = [f"{edges[0]:g}".replace("-", "−"), "TSS", f"{edges[-1]:+g}"]
         label = _style.distance_label(uns)
-    ax.set_xticks(
-        [float(a) + c * step for c in range(n_classes) for a in at], texts * n_classes, fontsize=_style.SMALL
-    )
+    places = [float(a) + c * step for c in range(n_classes) for a in at]
+    ax.set_xticks(places, texts * n_classes, fontsize=_style.SMALL)
+    # The ends of neighbouring blocks lie close: their labels point inwards.
+    for n, text in enumerate(ax.get_xticklabels()):
+        text.set_horizontalalignment({0: "left", len(at) - 1: "right"}.get(n % len(at), "center"))
     return label

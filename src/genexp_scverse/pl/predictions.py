@@ -238,9 +238,7 @@ class _Line(NamedTuple):
     style: dict
 
 
-def _lines(
-    mdata: MuData, predictions: str | Sequence[str], sample: str | None, split: str | None
-) -> list[_Line]:
+def _lines(mdata: MuData, predictions: str | Sequence[str], sample: str | None, split: str | None) -> list[_Line]:
     """One line per prediction in one sample, or per sample of one prediction."""
     names = [predictions] if isinstance(predictions, str) else list(predictions)
     if not names:
@@ -305,6 +303,4 @@ def _score_legend(
         ]
     if note:
         handles.append(_style.proxy(note, color=_style.GREY, linestyle=":", linewidth=1))
-    ax.legend(
-        handles=handles, loc=place, fontsize=_style.SMALL, frameon=True, framealpha=0.85, edgecolor="none"
-    )
+    ax.legend(handles=handles, loc=place, fontsize=_style.SMALL, frameon=True, framealpha=0.85, edgecolor="none")

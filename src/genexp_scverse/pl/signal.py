@@ -80,34 +80,33 @@ def profile(
 
     chromatin = mdata[CHROMATIN]
     ax = _style.axes(ax, (6.0, 4.2))
-    n_bins = chromatin.obsm["bins"].shape[2]
+    n_bins = _stored.n_bins(mdata)
     edges = _style.edges_kb(chromatin.uns, n_bins)
     x = np.arange(n_bins) if edges is None else (edges[:-1] + edges[1:]) / 2
-    handles = []
+    handles, lowest = [], np.inf
     for (mark, track), color in zip(tracks.items(), _style.colors(len(tracks)), strict=True):
         values = _stored.track_values(mdata, track, rows)
         high, low = (_mean(values[label == k]) for k in (1, 0))
         top = 1.0 if normalize == "none" else np.nanmax(np.abs([high, low])) or 1.0
+        lowest = np.nanmin([lowest, *high, *low])
         ax.plot(x, high / top, color=color, linewidth=1.8, label=f"{mark}, high")
         ax.plot(x, low / top, color=color, linewidth=1.4, linestyle=(0, (4, 2)), label=f"{mark}, low")
         handles.append(_style.proxy(mark, color=color, linewidth=1.8))
-    handles.append(_style.proxy(f"high (n = {int((label == 1).sum()):,})", color="0.25", linewidth=1.8))
-    low_style = {"color": "0.25", "linewidth": 1.4, "linestyle": (0, (4, 2))}
-    handles.append(_style.proxy(f"low (n = {int((label == 0).sum()):,})", **low_style))
+    handles.append(_style.proxy("high", color="0.25", linewidth=1.8))
+    handles.append(_style.proxy("low", color="0.25", linewidth=1.4, linestyle=(0, (4, 2))))
     if edges is None:
         _style.label_bins(ax, chromatin.uns, n_bins)
         ax.margins(x=0.02)
     else:
-        ax.axvline(0, color=_style.GREY, linestyle=":", linewidth=1, zorder=1)
         ax.set(xlim=(edges[0], edges[-1]), xlabel=_style.distance_label(chromatin.uns))
     ax.set_ylabel(_signal_label(mdata, list(tracks.values()), normalize))
-    if (
-        ax.get_ylim()[0] > 0
-        or np.min([line.get_ydata().min() for line in ax.get_lines()[: 2 * len(tracks)]]) >= 0
-    ):
+    if lowest >= 0:
         ax.set_ylim(bottom=0)
-    ax.set_title(sample, fontsize="medium")
-    _style.legend_above(ax, handles)
+    counts = f"{int((label == 1).sum()):,} high, {int((label == 0).sum()):,} low genes"
+    ax.set_title(f"{sample}, {counts}", fontsize="medium")
+    room = _style.legend_above(ax, handles)
+    if edges is not None:
+        ax.axvline(0, ymax=1 - room, color=_style.GREY, linestyle=":", linewidth=1, zorder=1)
     return ax
 
 
@@ -194,7 +193,7 @@ def heatmap(
     image = ax.imshow(
         values,
         aspect="auto",
-        cmap="RdBu_r" if signed else "magma_r",
+        cmap="RdBu_r" if signed else "Blues",
         vmin=-top if signed else 0,
         vmax=top,
         extent=(left, right, len(values), 0),
@@ -206,9 +205,9 @@ def heatmap(
         ax.axvline(0, color=_style.GREY, linestyle=":", linewidth=1)
         ax.set_xlabel(_style.distance_label(chromatin.uns))
     ax.set_yticks([])
-    grouped = f" in {len(values):,} rows" if n_genes > len(values) else ""
-    ax.set_ylabel(f"{n_genes:,} genes{grouped}, high {sort_by} on top")
-    ax.set_title(track if split is None else f"{track}, {split} genes", fontsize="medium")
+    grouped = f" (means of {n_genes / len(values):.3g})" if n_genes > len(values) else ""
+    ax.set_ylabel(f"Genes by {sort_by}{grouped}")
+    ax.set_title(_style.where(track, split, n_genes), fontsize="medium")
     words = _style.SCALE_WORDS.get(str(chromatin.var["scale"].iloc[at]), "signal")
     clipped = bool(np.nanmax(np.abs(values)) > top)
     extend = ("both" if signed else "max") if clipped else "neither"
@@ -219,9 +218,7 @@ def heatmap(
 def _tracks_of(mdata: MuData, sample: str, marks: Sequence[str] | None) -> dict[str, int]:
     """Mark to track number in one sample."""
     var = mdata[CHROMATIN].var
-    there = {
-        str(m): i for i, (s, m) in enumerate(zip(var["sample"], var["mark"], strict=True)) if s == sample
-    }
+    there = {str(m): i for i, (s, m) in enumerate(zip(var["sample"], var["mark"], strict=True)) if s == sample}
     if marks is None:
         return there
     wanted = [marks] if isinstance(marks, str) else list(marks)
@@ -234,9 +231,7 @@ def _tracks_of(mdata: MuData, sample: str, marks: Sequence[str] | None) -> dict[
     return {m: there[m] for m in wanted}
 
 
-def _by_expression(
-    mdata: MuData, sample: str, rows: np.ndarray, split: str | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _by_expression(mdata: MuData, sample: str, rows: np.ndarray, split: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the measured ones of `rows`, and their log expression."""
     level = _stored.column(mdata, LOG, sample)[rows]
     known = ~np.isnan(level)
@@ -262,7 +257,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 def _signal_label(mdata: MuData, tracks: list[int], normalize: str) -> str:
     if normalize == "max":
-        return "Mean signal / maximum of the mark"
+        return "Mean signal / mark maximum"
     scales = set(mdata[CHROMATIN].var["scale"].iloc[tracks].astype(str))
     words = _style.SCALE_WORDS.get(scales.pop()) if len(scales) == 1 else None
     return f"Mean signal ({words})" if words else "Mean signal"

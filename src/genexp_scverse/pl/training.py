@@ -78,27 +78,25 @@ def history(model_or_history: Any, *, keys: Sequence[str] | None = None, ax: Axe
             values.index, values, label=_words(key), marker=marker, markersize=3, linewidth=1.6, **style
         )
         handles.append(line)
-    if _SCORE in frame and frame[_SCORE].notna().any():
-        best = frame[_SCORE].idxmax()
-        style = {"color": _style.GREY, "linestyle": ":", "linewidth": 1.2, "zorder": 1}
-        handles.append(ax.axvline(best, label=f"best epoch {best}", **style))
+    best = frame[_SCORE].idxmax() if _SCORE in frame and frame[_SCORE].notna().any() else None
+    best_style: dict[str, Any] = {"color": _style.GREY, "linestyle": ":", "linewidth": 1.2}
+    if best is not None:
+        handles.append(_style.proxy(f"best epoch {best}", **best_style))
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     ax.set_xlabel("Epoch")
     ax.set_ylabel("Loss" if losses else _metric_label(metrics))
     if losses and metrics:
         axis["metric"].set_ylabel(_metric_label(metrics))
-    _style.legend_above(ax, handles, others=[axis["metric"]] if losses and metrics else [])
+    room = _style.legend_above(ax, handles, others=[axis["metric"]] if losses and metrics else [])
+    if best is not None:
+        ax.axvline(float(best), ymax=1 - room, label=f"best epoch {best}", zorder=1, **best_style)
     return ax
 
 
 def _frame(source: Any) -> pd.DataFrame:
     frame = source if isinstance(source, pd.DataFrame) else getattr(source, "history", None)
     if not isinstance(frame, pd.DataFrame) or frame.empty:
-        what = (
-            "an empty history"
-            if isinstance(frame, pd.DataFrame)
-            else f"{type(source).__name__} without a history"
-        )
+        what = "an empty history" if isinstance(frame, pd.DataFrame) else f"{type(source).__name__} without a history"
         msg = f"got {what}: give a trained model (model.train()) or its .history, a data frame by epoch"
         raise InputError(msg)
     return frame
