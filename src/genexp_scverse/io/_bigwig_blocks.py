@@ -91,7 +91,7 @@ def _is_dense(bw, track: Track, chrom: str, low: int, high: int) -> bool:
     if not header.finite or header.intervals < _DENSE * header.covered:
         return False
     middle = (low + high) // 2
-    probe = (max(low, middle - 5_000), min(high, middle + 5_000))
+    probe = (max(low, middle - 500), min(high, middle + 500))
     return len(bw.intervals(chrom, *probe) or ()) > _DENSE * (probe[1] - probe[0])
 
 

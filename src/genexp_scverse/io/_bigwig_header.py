@@ -27,7 +27,7 @@ class Header(NamedTuple):
     minimum: float | None
     """Smallest value (None when the file has no summary)."""
     finite: bool
-    """False when the summary says that there are NaN or infinite values."""
+    """Whether the summary vouches that no value is NaN or infinite."""
     intervals: int
     """Rough number of intervals, from the size of the data."""
 
@@ -72,7 +72,7 @@ def _read(stream: BinaryIO, path: Path, size: int) -> Header:
     _at(stream, data, 8, path, size)
     for offset in [index, *(z[3] for z in zooms)]:
         _follow_index(stream, offset, path, size)
-    covered, minimum, finite = 0, None, True
+    covered, minimum, finite = 0, None, False
     if summary:
         covered, minimum, *rest = struct.unpack("<Qdddd", _at(stream, summary, 40, path, size))
         finite = all(map(math.isfinite, [minimum, *rest]))

@@ -1,0 +1,133 @@
+"""Read a FASTA file from beginning to end, plain or gzipped (bgzip is gzip too), in pieces."""
+
+from __future__ import annotations
+
+import gzip
+import string
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from genexp_scverse._errors import InputError, some
+
+_PIECE = 2**22
+_IUPAC = b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv"
+_LETTERS = string.ascii_letters.encode()
+
+
+def fasta_pieces(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the next letters of each sequence, beginning with an empty piece.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, no FASTA, empty or cut short, or has a name twice.
+    """
+    if path.is_dir() or not path.exists():
+        msg = f"FASTA not found: {path}: mend the path (a relative path starts at {Path.cwd()})"
+        raise InputError(msg)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+            stream.seek(0)
+            if start[:2] == b"\x1f\x8b":
+                with gzip.open(stream, "rb") as unpacked:
+                    yield from _split(unpacked, path)
+            else:
+                yield from _split(stream, path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        msg = f"{path} is cut short or damaged ({error}): copy or download it again"
+        raise InputError(msg) from error
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror or error}: check that you may read it"
+        raise InputError(msg) from error
+
+
+def check_letters(name: str, piece: bytes, path: Path) -> None:
+    """Raise InputError when a piece of sequence is not DNA."""
+    odd = piece.translate(None, _IUPAC)
+    if not odd:
+        return
+    no_letters = odd.translate(None, _LETTERS)
+    if no_letters:
+        signs = some(sorted({chr(c) for c in no_letters}))
+        msg = f"sequence {name} of {path} holds {signs}, which are no letters: give the FASTA of a genome"
+        raise InputError(msg)
+    if len(odd) > max(10, 0.01 * len(piece)):
+        letters = some(sorted({chr(c) for c in odd}))
+        msg = f"sequence {name} of {path} is no DNA (it holds {letters}): give the FASTA of the genome"
+        raise InputError(msg)
+
+
+def _split(stream: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[tuple[str, bytes]]:
+    name, header, at_line_start = "", None, True
+    seen: set[str] = set()
+    first = True
+    while chunk := stream.read(_PIECE):
+        if first:
+            chunk = chunk.lstrip()
+            if not chunk.startswith(b">"):
+                msg = f"{path} {_what_is(chunk)}: give the FASTA of the genome (plain, gzip or bgzip)"
+                raise InputError(msg)
+            first = False
+        at = 0
+        while at < len(chunk):
+            if header is not None:
+                stop = chunk.find(b"\n", at)
+                header += chunk[at : stop if stop >= 0 else len(chunk)]
+                if stop < 0:
+                    break
+                name, header = _name(header, seen, path), None
+                at, at_line_start = stop + 1, True
+                yield name, b""
+            elif at_line_start and chunk[at] == ord(">"):
+                header, at = b"", at + 1
+            else:
+                stop = _end_of_sequence(chunk, at)
+                yield name, _without_newlines(chunk[at:stop])
+                at_line_start = chunk[stop - 1] == ord("\n")
+                at = stop
+    if first:
+        msg = f"{path} is empty: copy or download it again"
+        raise InputError(msg)
+    if header is not None:
+        _name(header, seen, path)
+        msg = f"{path} is cut short: it ends within the header {header[:40].decode(errors='replace')!r}"
+        raise InputError(msg)
+
+
+def _end_of_sequence(chunk: bytes, at: int) -> int:
+    """Find the next ``>`` at the start of a line (one byte is found far faster than two)."""
+    stop = chunk.find(b">", at)
+    while stop == 0 or (stop > 0 and chunk[stop - 1] != ord("\n")):
+        stop = chunk.find(b">", stop + 1)
+    return stop if stop > 0 else len(chunk)
+
+
+def _without_newlines(piece: bytes) -> bytes:
+    """Drop line ends; ``replace`` is several times as fast as ``translate``."""
+    piece = piece.replace(b"\n", b"")
+    return piece.replace(b"\r", b"") if b"\r" in piece else piece
+
+
+def _name(header: bytes, seen: set[str], path: Path) -> str:
+    words = header.decode(errors="replace").split()
+    if not words:
+        msg = f"{path} has a sequence without a name (a line with '>' alone): name it"
+        raise InputError(msg)
+    if words[0] in seen:
+        msg = f"{path} has the sequence {words[0]!r} twice: keep one of them"
+        raise InputError(msg)
+    seen.add(words[0])
+    return words[0]
+
+
+def _what_is(start: bytes) -> str:
+    if start[:4] in (b"\x43\x27\x41\x1a", b"\x1a\x41\x27\x43"):
+        return "is a 2bit file (twoBitToFa of UCSC makes FASTA of it)"
+    if start.lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page and no FASTA: the download failed"
+    if start.startswith(b"@"):
+        return "begins with '@' like FASTQ and is no FASTA"
+    return f"is no FASTA (it begins with {start[:8]!r} and not with '>')"
