@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
 
 _PIECE = 2**22
+# The empty block that ends a bgzipped file (SAM specification, 4.1.2).
+_BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _IUPAC = b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv"
 _LETTERS = string.ascii_letters.encode()
 
@@ -29,7 +32,9 @@ def fasta_pieces(path: Path) -> Iterator[tuple[str, bytes]]:
         raise InputError(msg)
     try:
         with path.open("rb") as stream:
-            start = stream.read(4)
+            start = stream.read(14)
+            if start[12:14] == b"BC" and _tail(stream) != _BGZIP_END:
+                logger.warning("%s lacks the end mark of bgzip: it may be cut short", path)
             stream.seek(0)
             if start[:2] == b"\x1f\x8b":
                 with gzip.open(stream, "rb") as unpacked:
@@ -58,6 +63,11 @@ def check_letters(name: str, piece: bytes, path: Path) -> None:
         letters = some(sorted({chr(c) for c in odd}))
         msg = f"sequence {name} of {path} is no DNA (it holds {letters}): give the FASTA of the genome"
         raise InputError(msg)
+
+
+def _tail(stream: BinaryIO) -> bytes:
+    stream.seek(-min(len(_BGZIP_END), stream.seek(0, 2)), 2)
+    return stream.read()
 
 
 def _split(stream: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[tuple[str, bytes]]:
