@@ -79,7 +79,7 @@ def legend_above(ax: Axes, handles: Sequence[Artist], *, others: Sequence[Axes] 
                 fontsize=fontsize,
                 frameon=False,
                 columnspacing=1.2,
-                handlelength=1.8,
+                handlelength=2.2,
                 borderaxespad=0.1,
             )
             size = legend.get_window_extent()

@@ -26,7 +26,8 @@ def patterns(mdata: MuData, model: str = "deepchrome", *, sample: str | None = N
 
     Reads ``mdata.uns["<model>_patterns"]``: ``classes``, ``marks`` and ``values`` (classes x marks x bins,
     from 0 to 1), or one such entry per sample. A star to the right of a row marks a strong mark of that
-    class: one with more active bins (value above 0.25) than the mean over the marks.
+    class: one with more active bins than the mean over the marks. Strong marks are taken from
+    ``strong`` (classes x marks) of the entry; without it a bin is active above 0.25.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def patterns(mdata: MuData, model: str = "deepchrome", *, sample: str | None = N
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['H3K4me3', 'H3K9me3']
     """
-    classes, marks, values = _entry(mdata, model, sample)
+    classes, marks, values, strong = _entry(mdata, model, sample)
     n_classes, n_marks, n_bins = values.shape
     gap = max(1, round(0.12 * n_bins))
     step = n_bins + gap
@@ -78,20 +79,19 @@ def patterns(mdata: MuData, model: str = "deepchrome", *, sample: str | None = N
         frame: dict[str, Any] = {"fill": False, "edgecolor": _style.GREY, "linewidth": 0.8, "clip_on": False}
         ax.add_patch(Rectangle((left, -0.5), n_bins, n_marks, **frame))
         ax.text(left + n_bins / 2, -0.62, f"{name} genes", ha="center", va="bottom")
-        active = (values[c] > _ACTIVE).sum(axis=1)
-        strong = np.flatnonzero(active > active.mean())
-        ax.scatter(np.full(len(strong), left + n_bins + gap / 2), strong, marker="*", s=45, color="0.15")
+        at = np.flatnonzero(strong[c])
+        ax.scatter(np.full(len(at), left + n_bins + gap / 2), at, marker="*", s=45, color="0.15")
     ax.set_yticks(range(n_marks), marks)
     ax.tick_params(axis="y", length=0)
     uns = mdata[CHROMATIN].uns if CHROMATIN in mdata.mod else {}
     label = _label_blocks(ax, uns, n_classes, n_bins, step)
-    ax.set_xlabel(f"{label}\n★ more bins > {_ACTIVE} than the mean mark", fontsize=_style.SMALL)
+    ax.set_xlabel(f"{label}\n★ more active bins than the mean mark", fontsize=_style.SMALL)
     _style.colorbar(ax, image, "Pattern")
     return ax
 
 
-def _entry(mdata: MuData, model: str, sample: str | None) -> tuple[list[str], list[str], np.ndarray]:
-    """Classes, marks and values of the stored entry."""
+def _entry(mdata: MuData, model: str, sample: str | None) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
+    """Classes, marks, values and strong marks (classes x marks) of the stored entry."""
     key = f"{model}_patterns"
     if key not in mdata.uns:
         there = [str(k).removesuffix("_patterns") for k in mdata.uns if str(k).endswith("_patterns")]
@@ -109,7 +109,7 @@ def _entry(mdata: MuData, model: str, sample: str | None) -> tuple[list[str], li
             msg = f"{where} {said}: choose sample= from {some(there, 6)}"
             raise InputError(msg)
         entry = entry[sample]
-    elif sample is not None and sample not in _stored.samples(mdata, CHROMATIN):
+    elif sample is not None:
         _stored.one_sample(mdata, sample, CHROMATIN)
     if missing := [k for k in ("classes", "marks", "values") if k not in entry]:
         msg = f"{where} lacks {some(missing)}: make it again with gx.tl.class_patterns"
@@ -122,7 +122,9 @@ def _entry(mdata: MuData, model: str, sample: str | None) -> tuple[list[str], li
             "expected classes x marks x bins: make it again with gx.tl.class_patterns"
         )
         raise InputError(msg)
-    return classes, marks, values
+    active = (values > _ACTIVE).sum(axis=2)
+    strong = np.asarray(entry.get("strong", active > active.mean(axis=1, keepdims=True)), dtype=bool)
+    return classes, marks, values, strong
 
 
 def _label_blocks(ax: Axes, uns: Mapping, n_classes: int, n_bins: int, step: int) -> str:
@@ -143,6 +145,8 @@ def _label_blocks(ax: Axes, uns: Mapping, n_classes: int, n_bins: int, step: int
     places = [float(a) + c * step for c in range(n_classes) for a in at]
     ax.set_xticks(places, texts * n_classes, fontsize=_style.SMALL)
     # The ends of neighbouring blocks lie close: their labels point inwards.
-    for n, text in enumerate(ax.get_xticklabels()):
-        text.set_horizontalalignment({0: "left", len(at) - 1: "right"}.get(n % len(at), "center"))
+    drawn = ax.get_xticklabels()
+    for first, last in zip(drawn[:: len(at)], drawn[len(at) - 1 :: len(at)], strict=True):
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
     return label

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
@@ -267,8 +267,8 @@ def _lines(mdata: MuData, predictions: str | Sequence[str], sample: str | None, 
 
 def _reliability(label: np.ndarray, prob: np.ndarray, n_bins: int) -> tuple[np.ndarray, ...]:
     """Mean prediction, observed fraction and its 95 % Wilson interval, per quantile bin."""
-    edges = np.unique(np.quantile(prob, np.linspace(0, 1, n_bins + 1)))
-    at = np.clip(np.searchsorted(edges, prob, side="right") - 1, 0, max(len(edges) - 2, 0))
+    # Ties share their mean rank, so that equal probabilities (0 and 1 of a forest) stay in one bin.
+    at = ((rankdata(prob) - 0.5) / len(prob) * n_bins).astype(int)
     rows = []
     for b in np.unique(at):
         one = label[at == b]

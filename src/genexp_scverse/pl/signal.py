@@ -205,7 +205,7 @@ def heatmap(
         ax.axvline(0, color=_style.GREY, linestyle=":", linewidth=1)
         ax.set_xlabel(_style.distance_label(chromatin.uns))
     ax.set_yticks([])
-    grouped = f" (means of {n_genes / len(values):.3g})" if n_genes > len(values) else ""
+    grouped = f" (means of {n_genes / len(values):.0f})" if n_genes > len(values) else ""
     ax.set_ylabel(f"Genes by {sort_by}{grouped}")
     ax.set_title(_style.where(track, split, n_genes), fontsize="medium")
     words = _style.SCALE_WORDS.get(str(chromatin.var["scale"].iloc[at]), "signal")

@@ -31,8 +31,8 @@ def history(model_or_history: Any, *, keys: Sequence[str] | None = None, ax: Axe
         A trained model, or its ``history``: a data frame indexed by epoch with columns such as train_loss,
         valid_loss, valid_auroc, valid_pearson and valid_score.
     keys
-        Columns to draw; without it all losses and all known metrics (valid_score only where it is the one
-        metric there is).
+        Columns to draw; without it all losses and all known metrics (valid_score only where there is
+        nothing else).
     ax
         Axes to draw into; a new figure without it.
 
@@ -108,7 +108,8 @@ def _columns(frame: pd.DataFrame, keys: Sequence[str] | None) -> tuple[list[str]
     if keys is None:
         losses = [c for c in there if "loss" in c]
         metrics = [c for c in there if c not in losses and _kind(c) in _METRICS]
-        metrics = [c for c in metrics if c != _SCORE] or metrics
+        if losses or metrics != [_SCORE]:
+            metrics = [c for c in metrics if c != _SCORE]
         drawn = [c for c in losses + metrics if frame[c].notna().any()]
         if not drawn:
             msg = f"the history has no loss and no known metric: choose with keys= from {some(there, 12)}"
