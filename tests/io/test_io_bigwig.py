@@ -177,6 +177,10 @@ def test_processes_give_the_same(made, made_genes, tmp_path):
     window = {"upstream": 100, "downstream": 100, "bin_size": 10}
     alone = bin_tracks(made_genes, [made, copy], **window, n_jobs=1)
     np.testing.assert_array_equal(bin_tracks(made_genes, [made, copy], **window, n_jobs=2), alone)
+    assert bin_tracks(made_genes.iloc[:0], [made], **window).shape == (0, 1, 20)
+    bad = write_bigwig(tmp_path / "bad.bw", {"chr1": 5000}, [("chr1", 0, 5000, NAN)])
+    with pytest.raises(InputError, match=r"bad\.bw holds nan at chr1:0-5,000"):
+        bin_tracks(made_genes[made_genes.chrom == "chr1"], [made, bad], **window, n_jobs=2)
 
 
 def test_other_names_and_missing_chromosomes(tmp_path, caplog):

@@ -114,7 +114,7 @@ def bin_tracks(
         for i, bins in enumerate(_run(tasks, _count_jobs(n_jobs, tracks, result.size))):
             result[:, i] = bins
             bar.update()
-            if not np.any(np.nan_to_num(bins)):
+            if len(bins) and not np.any(np.nan_to_num(bins)):
                 logger.warning("%s is zero in every window: is it the right file?", tracks[i].path)
     return result
 
