@@ -30,7 +30,7 @@ def profile(
     """Draw the mean signal of marks along the window for high (solid) and low (dashed) genes.
 
     Reads ``mdata["chromatin"].obsm["bins"]`` and ``mdata["rna"].layers["label"]``; genes without a label are
-    left out, as are bins without a value. Marks have different scales, so each is divided by its largest
+    left out, as are bins without a value. Marks have different scales, so each is divided by its largest absolute
     mean over both profiles.
 
     Parameters
