@@ -9,24 +9,28 @@ import pandas as pd
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse.io.tables import read_table, table_layout
 
 COLUMNS = ("sample", "mark", "path")
+_WHAT = "a sample sheet (a table with the columns sample, mark, path)"
 
 
 def read_sheet(sheet: str | Path | pd.DataFrame) -> pd.DataFrame:
     """Read a sample sheet: a table with the columns sample, mark, path and, if you like, scale.
 
     Paths are relative to the sheet. Without a column scale (or where it is empty) the scale is ``coverage``.
+    Lines that start with ``#`` are comments; other columns are named in the log and not used.
 
     Parameters
     ----------
     sheet
-        Tab- or comma-separated file with a header, or a DataFrame (paths then relative to the working
-        directory).
+        Tab- or comma-separated file with a header, plain or gzip, or a DataFrame (paths then relative to the
+        working directory).
 
     Returns
     -------
-    A row per track: sample, mark, path (absolute where the sheet is a file), scale.
+    A row per track: sample, mark, path (absolute where the sheet is a file), scale
+    (:data:`genexp_scverse.schema.SCALES`).
 
     Raises
     ------
@@ -42,51 +46,77 @@ def read_sheet(sheet: str | Path | pd.DataFrame) -> pd.DataFrame:
     ['coverage']
     """
     if isinstance(sheet, pd.DataFrame):
-        name, folder, table = "the sample sheet", Path(), sheet.copy()
+        name, folder, table = "the sample sheet", Path(), sheet.reset_index(drop=True)
+        start = "the working directory"
     else:
         path = Path(sheet)
-        name, folder = str(path), path.resolve().parent
+        name, folder, start = str(path), path.resolve().parent, "the sheet"
         table = _read(path)
+    table.columns = [str(c).strip().lower() for c in table.columns]
     missing = [c for c in COLUMNS if c not in table]
     if missing:
         msg = f"{name} lacks the column {some(missing)}: it has {some(table.columns, 6)} and needs sample, mark, path"
         raise InputError(msg)
+    more = [c for c in table.columns if c not in (*COLUMNS, "scale")]
+    if more:
+        logger.info("%s: columns that are not used: %s", name, some(more, 8))
     if not len(table):
         msg = f"{name} lists no track: give a row for each bigWig file"
         raise InputError(msg)
-    if table[list(COLUMNS)].isna().any(axis=None):
-        row = int(table[list(COLUMNS)].isna().any(axis=1).to_numpy().argmax()) + 1
-        msg = f"row {row} of {name} has an empty sample, mark or path: fill it in"
-        raise InputError(msg)
-    table = table.reset_index(drop=True).astype(dict.fromkeys(COLUMNS, str))
-    scale = table["scale"] if "scale" in table else pd.Series(pd.NA, index=table.index)
-    empty = scale.isna() | (scale.astype(str).str.strip() == "")
+    text = {c: _text(table[c]) for c in (*COLUMNS, "scale") if c in table}
+    table = pd.DataFrame(text, index=table.index)
+    empty = (table[list(COLUMNS)] == "").any(axis=1)
     if empty.any():
-        logger.info("%s: %d of %d tracks have no scale; taken as coverage", name, int(empty.sum()), len(table))
-    table["scale"] = scale.astype(object).where(~empty, "coverage").astype(str)
+        row = int(empty.to_numpy().argmax()) + 1
+        msg = f"row {row} of {name} has an empty sample, mark or path: fill it in or remove the row"
+        raise InputError(msg)
+    scale = table["scale"] if "scale" in table else pd.Series("", index=table.index)
+    if (scale == "").any():
+        n = int((scale == "").sum())
+        logger.info("%s: %d of %d tracks have no scale; taken as coverage", name, n, len(table))
+    table["scale"] = scale.str.lower().str.replace("[- ]", "_", regex=True).where(scale != "", "coverage")
     _check(table, name)
+    addresses = [p for p in table["path"] if "://" in p]
+    if addresses:
+        msg = f"{name} gives the address {some(addresses)}: bigWigs are read from local files, download it first"
+        raise InputError(msg)
     table["path"] = [str(folder / p) for p in table["path"]]
     gone = [p for p in table["path"] if not Path(p).is_file()]
     if gone:
         msg = (
-            f"{len(gone)} of {len(table)} files of {name} do not exist ({some(gone)}): paths are relative to the sheet"
+            f"{len(gone)} of {len(table)} files of {name} do not exist ({some(gone)}): mend the paths, which are "
+            f"relative to {start}"
         )
         raise InputError(msg)
     return table[[*COLUMNS, "scale"]]
 
 
+def warn_of_mixed_scales(table: pd.DataFrame, name: str) -> None:
+    """Warn where the same mark has different scales in different samples."""
+    for mark, of in table.groupby("mark", sort=False)["scale"]:
+        if of.nunique() > 1:
+            logger.warning(
+                "Mixed signal scales: %s has %s for %s, and samples of different scales are not comparable in one "
+                "model",
+                name,
+                some(sorted(of.unique())),
+                mark,
+            )
+
+
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        msg = f"the sample sheet {path} does not exist: check the path"
+        msg = f"the sample sheet {path} {'is a folder' if path.is_dir() else 'does not exist'}: check the path"
         raise InputError(msg)
-    try:
-        with path.open(encoding="utf-8") as handle:
-            header = handle.readline()
-        separator = "\t" if "\t" in header else ","
-        return pd.read_csv(path, sep=separator, dtype=str, comment="#", skipinitialspace=True)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        msg = f"{path} is not a sample sheet ({error}): it must be a table with the columns sample, mark, path"
-        raise InputError(msg) from None
+    layout = table_layout(path, what=_WHAT)
+    table = read_table(path, layout, what=_WHAT, text=layout.names)
+    comment = table[layout.names[0]].astype(str).str.startswith("#")
+    return table[~comment].reset_index(drop=True)
+
+
+def _text(column: pd.Series) -> pd.Series:
+    given = column.astype(object)
+    return given.where(given.notna(), "").map(lambda value: str(value).strip()).astype(object)
 
 
 def _check(table: pd.DataFrame, name: str) -> None:
@@ -99,11 +129,4 @@ def _check(table: pd.DataFrame, name: str) -> None:
     if unknown:
         msg = f"{name} has the scale {some(unknown)}: allowed are {', '.join(schema.SCALES)}"
         raise InputError(msg)
-    for mark, of in table.groupby("mark", sort=False)["scale"]:
-        if of.nunique() > 1:
-            logger.warning(
-                "%s mixes the scales %s for %s: samples of different scales are not comparable in one model",
-                name,
-                some(sorted(of.unique())),
-                mark,
-            )
+    warn_of_mixed_scales(table, name)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mudata
+import pandas as pd
 from mudata import MuData
 
 from genexp_scverse import schema
+from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError
+from genexp_scverse.io.assemble import _storable
 
 _SUFFIXES = (".h5mu", ".zarr")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -45,27 +53,24 @@ def write_mudata(mdata: MuData, path: str | Path) -> None:
     """
     path = Path(path)
     check_output(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # scvi-tools' registration holds for the object in memory alone
-    registration = {k: mdata.uns.pop(k) for k in list(mdata.uns) if str(k).startswith("_scvi")}
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    beside = folder / path.name
+    folder: Path | None = None
     try:
-        with warnings.catch_warnings():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        beside = folder / path.name
+        with _as_written(mdata), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if path.suffix == ".h5mu":
                 mdata.write_h5mu(beside)
             else:
                 mdata.write_zarr(beside)
-        if path.is_dir():
-            path.rename(folder / "before")
-        beside.replace(path)
+        _put_in_place(beside, path, folder)
     except OSError as error:
-        msg = f"{path} could not be written ({error}): nothing was changed there"
-        raise InputError(msg) from None
+        msg = f"{path} could not be written ({_one_line(error)}): nothing was changed there"
+        raise InputError(msg) from error
     finally:
-        mdata.uns.update(registration)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_output(path: str | Path) -> None:
@@ -87,7 +92,7 @@ def check_output(path: str | Path) -> None:
     """
     path = Path(path)
     if path.suffix not in _SUFFIXES:
-        msg = f"{path} must end in .h5mu or .zarr"
+        msg = f"{path} has the ending {path.suffix!r}: the name must end in .h5mu or .zarr"
         raise InputError(msg)
     if path.suffix == ".zarr" and path.exists() and not _is_zarr(path):
         msg = f"{path} exists and is no zarr store, so it is not replaced: choose another name"
@@ -137,14 +142,86 @@ def read_mudata(path: str | Path) -> MuData:
                 msg = f"{path} is not an .h5mu file (no HDF5 signature): make it with `genexp build`"
                 raise InputError(msg)
     try:
-        with mudata.set_options(pull_on_update=False), warnings.catch_warnings():
+        with nothing_pulled(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             mdata = mudata.read_zarr(path) if path.is_dir() else mudata.read_h5mu(path)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        msg = f"{path} cannot be read as a MuData ({type(error).__name__}: {error}): it is damaged or of another kind"
+    except _UNREADABLE as error:
+        msg = (
+            f"{path} cannot be read as a MuData ({type(error).__name__}: {_one_line(error)}): it is damaged, cut short "
+            "or of another kind; copy it again, or make it with `genexp build`"
+        )
         raise InputError(msg) from error
-    schema.validate(mdata)
+    if not mdata.mod:
+        msg = f"{path} holds no modality, so it is no gene-centric MuData: make it with `genexp build`"
+        raise InputError(msg)
+    try:
+        schema.validate(mdata)
+    except InputError as error:
+        msg = f"{path} is not a gene-centric MuData: {error}"
+        raise InputError(msg) from error
     return mdata
+
+
+_UNREADABLE = (
+    OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError, EOFError, zlib.error,
+)  # fmt: skip
+"""What h5py, zarr, anndata and mudata raise on a file that is none of theirs."""
+
+
+@contextmanager
+def _as_written(mdata: MuData) -> Iterator[None]:
+    """Take out, while it is written, what holds in memory alone; make text with gaps categorical."""
+    # scvi-tools' registration refers to the object in memory
+    registration = {k: mdata.uns.pop(k) for k in list(mdata.uns) if str(k).startswith("_scvi")}
+    frames: list[tuple[Any, str, pd.DataFrame]] = []
+    for holder, key in [(mdata, "obs"), *((adata, k) for adata in mdata.mod.values() for k in ("obs", "var"))]:
+        before = getattr(holder, key)
+        after = _frame_as_written(before)
+        if after is not before:
+            frames.append((holder, key, before))
+            setattr(holder, key, after)
+    intervals = mdata.uns.get("intervals")
+    try:
+        if isinstance(intervals, dict):
+            mdata.uns["intervals"] = {
+                k: _frame_as_written(v) if isinstance(v, pd.DataFrame) else v for k, v in intervals.items()
+            }
+        yield
+    finally:
+        mdata.uns.update(registration)
+        if intervals is not None:
+            mdata.uns["intervals"] = intervals
+        for holder, key, before in frames:
+            setattr(holder, key, before)
+
+
+def _frame_as_written(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` itself where every column can be written."""
+    columns = {c: _storable(frame[c]) for c in frame if frame[c].isna().any()}
+    changed = {c: v for c, v in columns.items() if v is not frame[c] and v.dtype != frame[c].dtype}
+    index_is_text = pd.api.types.is_string_dtype(frame.index.dtype)
+    if not changed and index_is_text:
+        return frame
+    frame = frame.assign(**changed)
+    return frame if index_is_text else frame.set_axis(frame.index.astype(str), axis=0)
+
+
+def _put_in_place(beside: Path, path: Path, folder: Path) -> None:
+    """Replace at once; a folder that is there cannot be, so it steps aside and comes back if that fails."""
+    before = folder / "before"
+    if path.is_dir():
+        path.rename(before)
+    try:
+        beside.replace(path)
+    except OSError:
+        if before.exists():
+            before.rename(path)
+        raise
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _is_zarr(path: Path) -> bool:
@@ -154,6 +231,26 @@ def _is_zarr(path: Path) -> bool:
 def _refuse_pickle(store: Path) -> None:
     for pattern in (".zarray", "zarr.json", ".zmetadata"):
         for meta in store.rglob(pattern):
-            if b"pickle" in meta.read_bytes():
-                msg = f"{meta} asks for pickled objects, which could run code: the store is not read"
+            try:
+                content = json.loads(meta.read_bytes())
+            except (ValueError, RecursionError) as error:
+                msg = f"{meta} is no valid JSON ({_one_line(error)}): the store is damaged, copy or make it again"
+                raise InputError(msg) from None
+            if _asks_for_pickle(content):
+                msg = (
+                    f"{meta} asks for pickled objects, which could run code, so the store is not read: write it again "
+                    "without them"
+                )
                 raise InputError(msg)
+
+
+def _asks_for_pickle(content: Any, *, codec: bool = False) -> bool:
+    """Look through compressors, filters and codecs, also those of consolidated metadata; names elsewhere are data."""
+    if isinstance(content, list):
+        return any(_asks_for_pickle(c, codec=codec) for c in content)
+    if isinstance(content, dict):
+        return any(
+            _asks_for_pickle(v, codec=codec or k in ("compressor", "filters", "codecs", "object_codec"))
+            for k, v in content.items()
+        )
+    return codec and isinstance(content, str) and "pickle" in content.lower()

@@ -1,0 +1,152 @@
+"""What is compared between the files of one MuData, before the long reading starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
+from genexp_scverse.io._bigwig_tracks import open_bigwig
+from genexp_scverse.io.chroms import same_chrom
+from genexp_scverse.io.provenance import file_table
+
+_FIRST_CHROMOSOME = {
+    ("1", 249_250_621): "hg19",
+    ("1", 248_956_422): "hg38",
+    ("1", 195_471_971): "mm10",
+    ("1", 195_154_279): "mm39",
+    ("I", 230_218): "sacCer3",
+}
+_FOLD = 30
+_MOST_LOG = 50
+
+
+def check_genes(genes: pd.DataFrame) -> pd.DataFrame:
+    """Make sure that a table of genes names each gene once; a column gene_id becomes the index."""
+    if "gene_id" in genes:
+        genes = genes.set_index("gene_id")
+    missing = [c for c in ("chrom", "tss", "strand") if c not in genes]
+    if missing:
+        msg = f"the table of genes lacks the column {some(missing)}: it has {some(genes.columns, 6)}"
+        raise InputError(msg)
+    if not len(genes):
+        msg = "the table of genes has no row: give at least one gene"
+        raise InputError(msg)
+    attrs = dict(genes.attrs)
+    genes = genes.set_axis(pd.Index([str(g) for g in genes.index], name="gene_id"), axis=0)
+    genes.attrs = attrs
+    twice = genes.index[genes.index.duplicated()].unique()
+    if len(twice):
+        msg = f"{len(twice)} gene ids occur more than once ({some(twice)}): keep one row of each"
+        raise InputError(msg)
+    return genes
+
+
+def report_join(genes: pd.Index, expression: pd.DataFrame) -> None:
+    """Say how many genes have expression; raise when none has."""
+    joined = genes.isin(expression.index)
+    if not joined.any():
+        msg = (
+            f"no gene id of the annotation ({some(genes)}) is in the expression table ({some(expression.index)}): "
+            "give both with ids of the same kind, such as Ensembl gene ids"
+        )
+        raise InputError(msg)
+    surplus = expression.index[~expression.index.isin(genes)]
+    few = 2 * int(joined.sum()) < len(genes)
+    (logger.warning if few else logger.info)(
+        "%d of %d genes have expression%s%s%s",
+        int(joined.sum()),
+        len(genes),
+        "" if joined.all() else f"; without: {some(genes[~joined])}",
+        "" if not len(surplus) else f"; {len(surplus)} rows of the table are of other genes: {some(surplus)}",
+        "; are the ids of the same kind and release?" if few else "",
+    )
+
+
+def report_samples(tracks: pd.DataFrame, levels: pd.DataFrame) -> None:
+    """Say which samples have tracks or expression alone; raise when none has both."""
+    both = set(tracks["sample"]) & set(levels.columns)
+    if not both:
+        msg = (
+            f"no sample of the sheet ({some(sorted(set(tracks['sample'])))}) is a column of the expression table "
+            f"({some(levels.columns)}): give them the same names"
+        )
+        raise InputError(msg)
+    for names, what in (
+        (sorted(set(tracks["sample"]) - both), "tracks but no expression"),
+        (sorted(set(levels.columns) - both), "expression but no tracks"),
+    ):
+        if names:
+            logger.info("Samples with %s: %s", what, some(names))
+
+
+def report_scales(tracks: pd.DataFrame) -> None:
+    """Warn of tracks whose values contradict the scale that the sheet gives them."""
+    means = []
+    for path, scale in zip(tracks["path"], tracks["scale"], strict=True):
+        with open_bigwig(Path(path)) as track:
+            header, length = track.header(), sum(track.chroms().values())
+        means.append(header["sumData"] / max(1, length))
+        if scale in ("log", "log_ratio") and header["maxVal"] > _MOST_LOG:
+            logger.warning(
+                "%s has values up to %g, which do not look like the scale %s: is it coverage, fold_change or pvalue?",
+                path, header["maxVal"], scale,
+            )  # fmt: skip
+    for (mark, scale), of in tracks.assign(mean=means).query("mean > 0").groupby(["mark", "scale"], sort=False):
+        low, high = of.loc[of["mean"].idxmin()], of.loc[of["mean"].idxmax()]
+        if high["mean"] > _FOLD * low["mean"]:
+            logger.warning(
+                "Mixed signal scales: the mean signal of %s is %.3g in %s and %.3g in %s, both given as %s: are both "
+                "of that scale? Say otherwise in the column scale of the sheet",
+                mark, low["mean"], low["sample"], high["mean"], high["sample"], scale,
+            )  # fmt: skip
+
+
+def check_same_genome(sizes: Mapping[str, int], others: Mapping[str, int], *, source: Any) -> None:
+    """Compare lengths of chromosomes under whatever names; one that differs means another assembly.
+
+    The mitochondrion alone may differ (hg19 has two versions of it): that is a warning.
+    """
+    by_name = {same_chrom(str(c)): int(n) for c, n in others.items()}
+    wrong = {c: (n, by_name[same_chrom(c)]) for c, n in sizes.items() if by_name.get(same_chrom(c), n) != n}
+    text = [f"{c}: {n:,} against {m:,}" for c, (n, m) in wrong.items()]
+    if all(same_chrom(c) == "MT" for c in wrong):
+        if wrong:
+            logger.warning(
+                "The mitochondrion of the tracks is of another version than that of %s (%s)", source, text[0]
+            )
+        return
+    msg = (
+        f"the tracks and {source} are of different assemblies ({len(wrong)} chromosomes differ in length: "
+        f"{some(text)}): give both of the same one"
+    )
+    raise InputError(msg)
+
+
+def guess_assembly(sizes: Mapping[str, int]) -> str:
+    """Tell the name of a well-known genome by the length of its first chromosome."""
+    for chrom, size in sizes.items():
+        name = _FIRST_CHROMOSOME.get((same_chrom(chrom), int(size)))
+        if name:
+            return name
+    return "unknown"
+
+
+def named_path(role: str, source: Any) -> list[tuple[str, Path]]:
+    """Give role and path of a source that is a file, or of a table that says which file it was read from."""
+    if isinstance(source, pd.DataFrame):
+        source = source.attrs.get("path")
+    return [(role, Path(source))] if isinstance(source, str | Path) else []
+
+
+def provenance(files: list[tuple[str, Path]]) -> pd.DataFrame:
+    """List the files as they are before the long reading."""
+    try:
+        return file_table(files)
+    except FileNotFoundError as error:
+        msg = f"{error.filename} was there a moment ago and is gone: bring it back and start again"
+        raise InputError(msg) from None
