@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import mudata
 import pandas as pd
 from mudata import MuData
@@ -23,7 +24,6 @@ from genexp_scverse._errors import InputError
 from genexp_scverse.io.assemble import _storable
 
 _SUFFIXES = (".h5mu", ".zarr")
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def write_mudata(mdata: MuData, path: str | Path) -> None:
@@ -137,10 +137,10 @@ def read_mudata(path: str | Path) -> MuData:
             raise InputError(msg)
         _refuse_pickle(path)
     else:
-        with path.open("rb") as handle:
-            if handle.read(8) != _HDF5:
-                msg = f"{path} is not an .h5mu file (no HDF5 signature): make it with `genexp build`"
-                raise InputError(msg)
+        # mudata writes a text of its own in front, so the signature stands at byte 512
+        if not h5py.is_hdf5(path):
+            msg = f"{path} is not an .h5mu file (no HDF5 signature): make it with `genexp build`"
+            raise InputError(msg)
     try:
         with nothing_pulled(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
