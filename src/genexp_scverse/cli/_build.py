@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import argparse
 
-from genexp_scverse import io, pp
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from genexp_scverse import io, pp, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.cli._parser import comma_list, units
+from genexp_scverse.io.assemble import assemble_mudata
 from genexp_scverse.io.store import check_output
 
 
 def run(args: argparse.Namespace) -> None:
     """Build, split, label and write."""
     check_output(args.output)
-    if args.fold is None and (args.test_folds or args.valid_folds):
-        msg = "--test-folds and --valid-folds need --fold COLUMN: the column of the gene table with the folds"
-        raise InputError(msg)
-    if args.fold is not None and not args.test_folds:
-        msg = f"--fold {args.fold} needs --test-folds: the folds to hold out"
-        raise InputError(msg)
-    tss_column = comma_list(args.tss_column)
+    unit = units(args.unit)
+    _check_choices(args)
+    genes = io.read_genes(
+        args.genes,
+        biotypes=None if args.biotypes == "all" else comma_list(args.biotypes),
+        tss_source=args.tss_source,
+        tss_column=comma_list(args.tss_column),
+        keep_scaffolds=args.keep_scaffolds,
+    )
+    genes.attrs["path"] = args.genes
+    # the split is made first: a wrong name of a chromosome is said before the long reading
+    genes[schema.SPLIT] = _split(genes, args)
     mdata = io.build_mudata(
         args.sheet,
-        genes=args.genes,
+        genes=genes,
         expression=args.expression,
-        unit=units(args.unit),
+        unit=unit,
         fasta=args.fasta,
         upstream=args.upstream,
         downstream=args.downstream,
@@ -33,21 +43,48 @@ def run(args: argparse.Namespace) -> None:
         summary=args.summary,
         stranded=not args.unstranded,
         uncovered=float(args.uncovered),
+        dtype=args.dtype,
         assembly=args.assembly,
-        biotypes=None if args.biotypes == "all" else comma_list(args.biotypes),
-        tss_source=args.tss_source,
-        tss_column=tss_column,
         n_jobs=args.jobs,
     )
-    if args.fold is not None:
-        pp.split_by_fold(mdata, args.fold, test=comma_list(args.test_folds), valid=comma_list(args.valid_folds))
-    else:
-        pp.split_by_chromosome(mdata, test=comma_list(args.test_chroms), valid=comma_list(args.valid_chroms))
-    if "rna" in mdata.mod:
+    if schema.RNA in mdata.mod:
         pp.label(mdata)
-    if "chromatin" in mdata.mod:
+    if schema.CHROMATIN in mdata.mod:
         pp.mean_profile(mdata)
-    if "dna" in mdata.mod:
+    if schema.DNA in mdata.mod:
         pp.sequence_features(mdata, k=args.kmer or None)
     io.write_mudata(mdata, args.output)
     logger.info("Wrote %s", args.output)
+
+
+def _check_choices(args: argparse.Namespace) -> None:
+    if args.sheet is None and args.fasta is None:
+        msg = "neither a sample sheet nor --fasta is given, so there is nothing to predict from: give one of them"
+        raise InputError(msg)
+    if args.unit and args.expression is None:
+        msg = f"--unit {args.unit[0]} is of no use without --expression: give the table as well"
+        raise InputError(msg)
+    if args.fold is None and (args.test_folds or args.valid_folds):
+        msg = "--test-folds and --valid-folds need --fold COLUMN: name the column of the gene table with the folds"
+        raise InputError(msg)
+    if args.fold is not None and not args.test_folds:
+        msg = f"--fold {args.fold} needs --test-folds: the folds to hold out"
+        raise InputError(msg)
+    if args.fold is not None and (args.test_chroms or args.valid_chroms):
+        msg = "--fold and --test-chroms or --valid-chroms are two ways to split: give one of them"
+        raise InputError(msg)
+
+
+def _split(genes: pd.DataFrame, args: argparse.Namespace) -> pd.Categorical:
+    only_genes = AnnData(X=np.zeros((len(genes), 0), np.float32), obs=pd.DataFrame(index=list(genes.index)))
+    mdata = assemble_mudata(genes, {"genes": only_genes})
+    if schema.SPLIT in genes and not (args.fold or args.test_chroms or args.valid_chroms):
+        schema.validate(mdata)
+        logger.info("Split: as in the column %s of %s", schema.SPLIT, args.genes)
+    elif args.fold is not None:
+        pp.split_by_fold(mdata, args.fold, test=comma_list(args.test_folds), valid=comma_list(args.valid_folds))
+    else:
+        pp.split_by_chromosome(
+            mdata, test=comma_list(args.test_chroms), valid=comma_list(args.valid_chroms), seed=args.seed
+        )
+    return pd.Categorical(mdata.obs[schema.SPLIT], categories=list(schema.SPLITS))

@@ -11,9 +11,8 @@ import matplotlib as mpl
 import pandas as pd
 
 from genexp_scverse import datasets, io, model, pl, pp, tl
-from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
-from genexp_scverse.cli._tables import write_table
+from genexp_scverse.cli._outputs import check_directory, write_table
 
 MODELS = ("DeepChrome", "Linear", "RandomForest")
 
@@ -24,9 +23,7 @@ def run(args: argparse.Namespace) -> None:
     from matplotlib import pyplot as plt
 
     out = Path(args.output)
-    if out.exists() and not out.is_dir():
-        msg = f"{out} is a file: give a directory"
-        raise InputError(msg)
+    check_directory(out)
     n_genes, max_epochs = (400, 8) if args.small else (2000, 30)
     logger.info("1/5 Simulating a genome with %d genes", n_genes)
     paths = datasets.simulate(out / "data", n_genes=n_genes, seed=args.seed)

@@ -20,18 +20,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit code: 0, or 2 for a user's error, 130 when interrupted.
+    Exit code: 0, 2 for a user's error, 130 when interrupted.
     """
     args = make_parser().parse_args(argv)
     try:
-        return args.run(args) or 0
+        code = args.run(args) or 0
+        # a reader of our output that has gone is noticed here, not when the interpreter ends
+        sys.stdout.flush()
+        return code
     except InputError as error:
         sys.stderr.write(f"genexp {args.command}: {' '.join(str(error).split())}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write(f"genexp {args.command}: interrupted, nothing was written\n")
+        sys.stderr.write(f"genexp {args.command}: interrupted; no file was left half-written\n")
         return 130
     except BrokenPipeError:
-        # the reader of our output has gone; what is left in the buffer has nowhere to go
+        # what is left in the buffer has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

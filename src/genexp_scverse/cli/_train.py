@@ -5,23 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genexp_scverse import io
-from genexp_scverse._errors import InputError
+from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse.cli._outputs import check_model_directory
+
+if TYPE_CHECKING:
+    from genexp_scverse.model.base import GeneModel
 
 
 def run(args: argparse.Namespace) -> None:
     """Train one model and save it."""
-    hyperparameters = dict(_setting(s) for s in args.set)
+    given = _given(args.set)
+    check_model_directory(args.output)
     mdata = io.read_mudata(args.mudata)
     # torch and scvi-tools are loaded only when the file is a good one
     from genexp_scverse.model.base import TorchGeneModel, model_class
 
     cls = model_class(args.model)
+    hyperparameters = {name: _checked(cls, name, value) for name, value in given.items()}
     training: dict[str, Any] = {"seed": args.seed}
     if issubclass(cls, TorchGeneModel):
+        _need_accelerator(args.accelerator)
         training |= {
             "max_epochs": args.max_epochs,
             "batch_size": args.batch_size,
@@ -41,12 +48,61 @@ def run(args: argparse.Namespace) -> None:
     logger.info("%s\nWrote %s", model.summary, args.output)
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        msg = f"--set {text} has no value: write --set NAME=VALUE, such as --set n_filters=100"
+def _need_accelerator(accelerator: str) -> None:
+    import torch
+
+    there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
+    there["mps"] = torch.backends.mps.is_available()
+    if not there.get(accelerator, True):
+        msg = f"--accelerator {accelerator}: PyTorch finds none on this machine, take auto or cpu"
         raise InputError(msg)
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+
+
+def _given(settings: list[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            msg = f"--set {text} has no name or no value: write --set NAME=VALUE, such as --set n_filters=100"
+            raise InputError(msg)
+        if name in given:
+            msg = f"--set {name} is given twice ({given[name]!r} and {value!r}): give it once"
+            raise InputError(msg)
+        try:
+            given[name] = json.loads(value)
+        except json.JSONDecodeError:
+            given[name] = value
+    return given
+
+
+def _checked(cls: type[GeneModel], name: str, value: Any) -> Any:
+    """Make sure that a value is of the kind of the default; what it may be, the model says."""
+    defaults = cls.defaults()
+    if name not in defaults:
+        msg = f"{cls.__name__} has no argument {name!r} for --set: it has {some(defaults, 30)}"
+        raise InputError(msg)
+    default = defaults[name]
+    if default is None or _is_like(value, default):
+        return value
+    msg = f"--set {name}={value} does not fit {cls.__name__}: give {_kind(default)}, such as {json.dumps(default)}"
+    raise InputError(msg)
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    if isinstance(default, list | tuple):
+        return isinstance(value, list) and all(_is_like(v, default[0]) for v in value if default)
+    return isinstance(value, type(default))
+
+
+def _kind(default: Any) -> str:
+    if isinstance(default, bool):
+        return "true or false"
+    if isinstance(default, int):
+        return "a whole number"
+    if isinstance(default, float):
+        return "a number"
+    return "a list" if isinstance(default, list | tuple) else "a word"
