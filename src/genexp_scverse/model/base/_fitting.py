@@ -9,30 +9,48 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning
+import pandas as pd
 import torch
 
 from genexp_scverse._logging import logger
 
 
 class KeepBest(lightning.Callback):
-    """Remember the weights of the epoch with the highest ``valid_score`` and put them back at the end."""
+    """Remember the weights of the epoch with the highest ``valid_score`` and put them back at the end.
 
-    def __init__(self):
-        self.best_score, self.best_epoch = float("-inf"), -1
+    Parameters
+    ----------
+    module
+        The network, whose present weights count with the best score so far.
+    before
+        History of earlier training, None when there was none.
+    """
+
+    def __init__(self, module: torch.nn.Module, before: pd.DataFrame | None = None):
+        self.best_score, self.best_epoch, self._offset = float("-inf"), -1, 0
         self._weights: dict[str, torch.Tensor] | None = None
+        if before is not None:
+            self._offset = len(before)
+            if "valid_score" in before and before["valid_score"].notna().any():
+                self.best_score, self.best_epoch = before["valid_score"].max(), int(before["valid_score"].idxmax())
+                self._weights = _copy(module)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Copy the weights when the score has risen."""
         score = float(trainer.callback_metrics.get("valid_score", float("nan")))
         if score > self.best_score:
-            self.best_score, self.best_epoch = score, trainer.current_epoch
+            self.best_score, self.best_epoch = score, self._offset + trainer.current_epoch
             module: Any = pl_module.module
-            self._weights = {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
+            self._weights = _copy(module)
 
     def restore(self, module: torch.nn.Module) -> None:
         """Load the best weights into `module`; without validation the last ones stay."""
         if self._weights is not None:
             module.load_state_dict(self._weights)
+
+
+def _copy(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
 
 
 @contextlib.contextmanager

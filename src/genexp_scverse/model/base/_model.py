@@ -38,6 +38,8 @@ class GeneModel(RegisteredModel):
     `_restore`, and lists its settings in `settings`.
     """
 
+    name: ClassVar[str]
+    """Under which predictions and patterns are stored by default."""
     settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     """Named settings: hyperparameters that the setting changes; ``train`` holds arguments of training."""
 
@@ -237,11 +239,6 @@ class GeneModel(RegisteredModel):
         return frame
 
     @property
-    def name(self) -> str:
-        """Name under which predictions and patterns are stored by default: snake case of the class."""
-        return snake_case(type(self).__name__)
-
-    @property
     def history(self) -> pd.DataFrame | None:
         """Losses and validation metrics by epoch, None for a model without epochs."""
         return self.history_
@@ -387,12 +384,6 @@ class GeneModel(RegisteredModel):
                 int(known.sum()),
                 len(rows),
             )
-
-
-def snake_case(name: str) -> str:
-    """``RandomForest`` to ``random_forest``, ``DeepChrome`` to ``deepchrome`` as the papers' names are said."""
-    known = {"DeepChrome": "deepchrome", "LinearSVM": "linear_svm"}
-    return known.get(name) or "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
 def as_history(columns: dict[str, list]) -> pd.DataFrame:

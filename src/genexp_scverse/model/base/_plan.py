@@ -29,8 +29,9 @@ class SupervisedPlan(lightning.LightningModule):
         ``adamw`` or ``sgd``.
     lr, weight_decay
         Of the optimiser.
-    lr_decay
-        The learning rate of step t is lr / (1 + lr_decay * t).
+    schedule
+        Of the learning rate: ``constant``, ``one_cycle`` (Smith & Topin 2019: up to `lr` in the first tenth of all
+        steps, then down to nearly 0), or ``inverse`` (lr / (1 + 1e-7 * step), as Torch7's SGD decays).
     """
 
     def __init__(
@@ -41,25 +42,32 @@ class SupervisedPlan(lightning.LightningModule):
         optimizer: str,
         lr: float,
         weight_decay: float,
-        lr_decay: float,
+        schedule: str,
     ):
         super().__init__()
         self.module = module
         self.tables = tables
-        self.optimizer_name, self.lr, self.weight_decay, self.lr_decay = optimizer, lr, weight_decay, lr_decay
+        self.optimizer_name, self.lr, self.weight_decay, self.schedule = optimizer, lr, weight_decay, schedule
         self.records: list[dict[str, float]] = []
         self._train_loss: list[torch.Tensor] = []
         self._valid: list[tuple[Any, ...]] = []
         self._logged: dict[str, float] = {}
 
     def configure_optimizers(self) -> Any:
-        """AdamW, or plain SGD; the learning rate falls with the steps where a decay is given."""
+        """Make AdamW or plain SGD, with the schedule of the learning rate by step."""
         cls = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[self.optimizer_name]
         optimizer = cls(self.module.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        if not self.lr_decay:
+        by_step: torch.optim.lr_scheduler.LRScheduler
+        if self.schedule == "constant":
             return optimizer
-        decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + self.lr_decay * step))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
+        if self.schedule == "one_cycle":
+            steps = int(self.trainer.estimated_stepping_batches) + 1
+            # the rise takes a tenth, but two steps at least: torch divides by its length less one
+            rise = max(0.1, min(0.5, 2 / steps))
+            by_step = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps, pct_start=rise)
+        else:
+            by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + 1e-7 * step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": by_step, "interval": "step"}}
 
     def on_fit_start(self) -> None:
         """Move the tables to where the network is."""

@@ -85,6 +85,10 @@ class RegisteredModel(BaseModelClass):
                 "genexp_setup": setup,
             },
         )
+        known = cls._setup_adata_manager_store.get(mdata.uns.get("_scvi_uuid", ""))
+        if known is not None and known.adata is not mdata:
+            # a copy carries the id of the original and would take its place
+            del mdata.uns["_scvi_uuid"]
         manager.register_fields(mdata)
         cls.register_manager(manager)
 

@@ -27,15 +27,17 @@ from genexp_scverse.model.base._statistics import standardised
 from genexp_scverse.model.base._tables import GeneTables
 
 TRAINING = {
-    "max_epochs": 50,
+    "max_epochs": 30,
     "batch_size": 128,
     "optimizer": "adamw",
     "lr": 1e-3,
     "weight_decay": 1e-2,
-    "lr_decay": 0.0,
+    "schedule": "one_cycle",
     "patience": 10,
 }
 """Defaults of :meth:`TorchGeneModel.train`; a setting may change them under its key ``train``."""
+
+CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("one_cycle", "constant", "inverse")}
 
 
 class TorchGeneModel(GeneModel):
@@ -62,7 +64,7 @@ class TorchGeneModel(GeneModel):
         optimizer: str | None = None,
         lr: float | None = None,
         weight_decay: float | None = None,
-        lr_decay: float | None = None,
+        schedule: str | None = None,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         seed: int | None = None,
@@ -87,8 +89,11 @@ class TorchGeneModel(GeneModel):
             (gene, sample) pairs in a step.
         optimizer
             ``adamw`` or ``sgd``.
-        lr, weight_decay, lr_decay
-            Learning rate, weight decay, and fall of the learning rate with steps: lr / (1 + lr_decay * step).
+        lr, weight_decay
+            Learning rate and weight decay.
+        schedule
+            Of the learning rate: ``one_cycle`` (up in the first tenth of all steps, then down to nearly 0),
+            ``constant``, or ``inverse`` (lr / (1 + 1e-7 * step)).
         accelerator, devices
             As for Lightning: ``auto`` takes a GPU when there is one.
         seed
@@ -119,7 +124,7 @@ class TorchGeneModel(GeneModel):
             "optimizer": optimizer,
             "lr": lr,
             "weight_decay": weight_decay,
-            "lr_decay": lr_decay,
+            "schedule": schedule,
             "patience": patience,
         }
         options = {
@@ -127,9 +132,10 @@ class TorchGeneModel(GeneModel):
             **self.settings[self.setting].get("train", {}),
             **{k: v for k, v in given.items() if v is not None},
         }
-        if options["optimizer"] not in ("adamw", "sgd"):
-            msg = f"optimizer={options['optimizer']!r} is not known: choose adamw or sgd"
-            raise InputError(msg)
+        for name, known in CHOICES.items():
+            if options[name] not in known:
+                msg = f"{name}={options[name]!r} is not known: choose one of {', '.join(known)}"
+                raise InputError(msg)
         mdata = self._data(None)
         train, valid = self._fit_statistics(mdata)
         if not len(valid):
@@ -191,12 +197,12 @@ class TorchGeneModel(GeneModel):
     def _run(self, train, valid, options: dict, seed: int, **trainer: Any) -> None:
         tables = standardised(self._tables(self._data(None), self.setup_["samples"]), self.fitted_)
         plan = SupervisedPlan(
-            self.module, tables, **{k: options[k] for k in ("optimizer", "lr", "weight_decay", "lr_decay")}
+            self.module, tables, **{k: options[k] for k in ("optimizer", "lr", "weight_decay", "schedule")}
         )
         # scvi-tools' runner replaces the history, so what was there is put back in front of the new epochs
-        before = self.history_
+        before, self.history_ = self.history_, {}
         data = PairData(torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed)
-        keep = KeepBest()
+        keep = KeepBest(self.module, before)
         trainer = {"logger": False, "check_val_every_n_epoch": 1, **trainer}
         with _quiet():
             runner = TrainRunner(
@@ -217,19 +223,24 @@ class TorchGeneModel(GeneModel):
             # Lightning turns Ctrl-C raised inside a step into SystemExit
             logger.warning("Interrupted: the best epoch so far is kept")
             if not plan.records:
+                self.history_ = before
                 raise KeyboardInterrupt from None
             self.is_trained_ = True
+        except BaseException:
+            self.history_ = before
+            raise
         keep.restore(self.module)
         self.module.eval()
         self._record(before, plan, keep)
 
     def _record(self, before: pd.DataFrame | None, plan: SupervisedPlan, keep: KeepBest) -> None:
         new = pd.DataFrame(plan.records)
-        done = 0 if before is None else len(before)
+        if not np.isfinite(new["train_loss"].iloc[-1]):
+            logger.warning("Training diverged (the loss is no number): train again with a lower lr")
         frame = new if before is None else pd.concat([before, new], ignore_index=True)
         self.history_ = as_history(frame.to_dict(orient="list"))
         self.fitted_["epochs"] = len(frame)
-        self.fitted_["best_epoch"] = done + keep.best_epoch if keep.best_epoch >= 0 else len(frame) - 1
+        self.fitted_["best_epoch"] = keep.best_epoch if keep.best_epoch >= 0 else len(frame) - 1
 
     def _forward(self, tables: GeneTables, pairs: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         device = self.module.device

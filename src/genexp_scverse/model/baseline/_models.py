@@ -37,6 +37,8 @@ class Linear(SklearnModel):
     See :meth:`predict`.
     """
 
+    name = "linear"
+
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """Names and default values of the hyperparameters."""
@@ -64,6 +66,8 @@ class LinearSVM(SklearnModel):
     --------
     As for :class:`Linear`.
     """
+
+    name = "linear_svm"
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -93,6 +97,8 @@ class RandomForest(SklearnModel):
     --------
     As for :class:`Linear`.
     """
+
+    name = "random_forest"
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

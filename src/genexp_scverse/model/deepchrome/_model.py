@@ -51,8 +51,9 @@ class DeepChrome(TorchGeneModel):
     (12, 2)
     """
 
+    name = "deepchrome"
     settings: ClassVar[dict[str, dict[str, Any]]] = {
-        "default": {},
+        "default": {"train": {"weight_decay": 2.0}},
         "paper": {
             "target": "label",
             "stranded": False,
@@ -60,7 +61,7 @@ class DeepChrome(TorchGeneModel):
             "train": {
                 "optimizer": "sgd",
                 "lr": 1e-3,
-                "lr_decay": 1e-7,
+                "schedule": "inverse",
                 "weight_decay": 0.0,
                 "batch_size": 1,
                 "max_epochs": 100,

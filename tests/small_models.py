@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import genexp_scverse as gx
+
+MARKS = ["H3K4me3", "H3K27me3", "H3K36me3"]
+FAST: dict[str, dict[str, Any]] = {
+    "DeepChrome": {
+        "hyper": {"n_filters": 8, "kernel_size": 5, "n_hidden": [16, 8]},
+        "train": {"max_epochs": 8, "enable_progress_bar": False, "accelerator": "cpu", "lr": 1e-2},
+    },
+    "Linear": {"hyper": {}, "train": {}},
+    "LinearSVM": {"hyper": {}, "train": {}},
+    "RandomForest": {"hyper": {"n_trees": 40}, "train": {}},
+}
+
+
+def make_mdata(n_genes: int = 240, n_bins: int = 40, seed: int = 0, samples=("A", "B")):
+    """Counts whose first mark rises and second falls with the level around the TSS; two samples; some gaps."""
+    rng = np.random.default_rng(seed)
+    genes = [f"g{i:04d}" for i in range(n_genes)]
+    bins, levels = {}, {}
+    for sample in samples:
+        level = rng.normal(2, 1, n_genes).clip(0)
+        x = rng.poisson(1.0, (n_genes, len(MARKS), n_bins)).astype(np.float32)
+        near = slice(n_bins // 2 - 3, n_bins // 2 + 3)
+        x[:, 0, near] += rng.poisson(np.exp(0.8 * level))[:, None]
+        x[:, 1, near] += rng.poisson(np.exp(1.6 - 0.6 * level))[:, None]
+        bins[sample] = x
+        levels[sample] = np.expm1(level + rng.normal(0, 0.3, n_genes).clip(-level))
+    expression = pd.DataFrame(levels, index=genes)
+    expression.iloc[::17] = np.nan
+    obs = pd.DataFrame(
+        {
+            "chrom": rng.choice([f"chr{i}" for i in range(1, 9)], n_genes),
+            "tss": rng.integers(10_000, 10**6, n_genes),
+            "strand": rng.choice(["+", "-"], n_genes),
+        },
+        index=genes,
+    )
+    mdata = gx.io.from_bins(
+        bins,
+        genes=genes,
+        marks=MARKS,
+        expression=expression,
+        unit="tpm",
+        scale="counts",
+        obs=obs,
+        window={"upstream": n_bins * 50, "downstream": n_bins * 50, "bin_size": 100, "stranded": True},
+    )
+    gx.pp.split_by_chromosome(mdata, test=["chr1", "chr2"], valid=["chr3"])
+    gx.pp.label(mdata)
+    return mdata
+
+
+def make_model(name: str, mdata, *, train: bool = True, setup: dict | None = None, seed: int = 0, **hyper):
+    """A small model of any registered class, trained."""
+    cls = gx.model.model_class(name)
+    if setup is not None:
+        cls.setup_mudata(mdata, **setup)
+    model = cls(mdata, seed=seed, **{**FAST[name]["hyper"], **hyper})
+    if train:
+        model.train(**FAST[name]["train"])
+    return model
