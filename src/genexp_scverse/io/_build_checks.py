@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,13 @@ def report_scales(tracks: pd.DataFrame) -> None:
     """Warn of tracks whose values contradict the scale that the sheet gives them."""
     means = []
     for path, scale in zip(tracks["path"], tracks["scale"], strict=True):
+        highest, total = _summary(Path(path))
         with open_bigwig(Path(path)) as track:
-            header, length = track.header(), sum(track.chroms().values())
-        means.append(header["sumData"] / max(1, length))
-        if scale in ("log", "log_ratio") and header["maxVal"] > _MOST_LOG:
+            means.append(total / max(1, sum(track.chroms().values())))
+        if scale in ("log", "log_ratio") and highest > _MOST_LOG:
             logger.warning(
                 "%s has values up to %g, which do not look like the scale %s: is it coverage, fold_change or pvalue?",
-                path, header["maxVal"], scale,
+                path, highest, scale,
             )  # fmt: skip
     for (mark, scale), of in tracks.assign(mean=means).query("mean > 0").groupby(["mark", "scale"], sort=False):
         low, high = of.loc[of["mean"].idxmin()], of.loc[of["mean"].idxmax()]
@@ -104,6 +105,21 @@ def report_scales(tracks: pd.DataFrame) -> None:
                 "of that scale? Say otherwise in the column scale of the sheet",
                 mark, low["mean"], low["sample"], high["mean"], high["sample"], scale,
             )  # fmt: skip
+
+
+def _summary(path: Path) -> tuple[float, float]:
+    """Read the highest value and the sum of all from a bigWig that is whole, 0 where it does not say.
+
+    pyBigWig's ``header()`` rounds both to whole numbers, and ends the process where they are NaN.
+    """
+    with path.open("rb") as stream:
+        stream.seek(44)
+        (offset,) = struct.unpack("<Q", stream.read(8))
+        if not offset:
+            return 0.0, 0.0
+        stream.seek(offset)
+        _, _, highest, total, _ = struct.unpack("<Qdddd", stream.read(40))
+    return highest, total
 
 
 def check_same_genome(sizes: Mapping[str, int], others: Mapping[str, int], *, source: Any) -> None:
