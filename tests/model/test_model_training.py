@@ -144,6 +144,26 @@ def test_the_tuner_finds_its_metric():
     assert {"validation_loss", "valid_score", "train_loss"} <= set(model.trainer.callback_metrics)
 
 
+def test_dropout_is_on_in_training_and_off_in_validation():
+    """Lightning trains a network in the mode that it finds it in."""
+    modes = {"train": [], "valid": []}
+
+    class Watch(lightning.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            modes["train"].append(pl_module.module.dropout.training)
+
+        def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+            modes["valid"].append(pl_module.module.dropout.training)
+
+    model = gx.model.DeepChrome(make_mdata(n_genes=60), **FAST["DeepChrome"]["hyper"])
+    for _ in range(2):
+        model.train(2, callbacks=[Watch()], **QUIET)
+        model.predict()
+    assert all(modes["train"])
+    assert not any(modes["valid"])
+    assert not model.module.training
+
+
 def test_every_pair_is_seen_once_in_an_epoch_and_the_seed_decides_the_order():
     pairs = torch.stack([torch.arange(25), torch.arange(25) % 3], dim=1)
     batches = PairBatches(pairs, 4, shuffle=True, seed=3)

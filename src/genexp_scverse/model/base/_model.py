@@ -74,6 +74,7 @@ class GeneModel(RegisteredModel):
             raise InputError(msg)
         self.setup_["target"] = self.hyperparameters_.pop("target", None) or self.setup_["target"]
         self.fitted_: dict[str, Any] = {}
+        self.history_: Any = None
         self._tables_cache: tuple[Any, tuple, GeneTables] | None = None
         self._build()
         self.init_params_ = {
@@ -241,7 +242,7 @@ class GeneModel(RegisteredModel):
     @property
     def history(self) -> pd.DataFrame | None:
         """Losses and validation metrics by epoch, None for a model without epochs."""
-        return self.history_
+        return self.history_ if isinstance(self.history_, pd.DataFrame) else None
 
     @property
     def summary(self) -> str:

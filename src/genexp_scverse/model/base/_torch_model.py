@@ -33,7 +33,7 @@ TRAINING = {
     "lr": 1e-3,
     "weight_decay": 1e-2,
     "schedule": "one_cycle",
-    "patience": 10,
+    "patience": 20,
 }
 """Defaults of :meth:`TorchGeneModel.train`; a setting may change them under its key ``train``."""
 
@@ -200,7 +200,7 @@ class TorchGeneModel(GeneModel):
             self.module, tables, **{k: options[k] for k in ("optimizer", "lr", "weight_decay", "schedule")}
         )
         # scvi-tools' runner replaces the history, so what was there is put back in front of the new epochs
-        before, self.history_ = self.history_, {}
+        before, self.history_ = self.history, {}
         data = PairData(torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed)
         keep = KeepBest(self.module, before)
         trainer = {"logger": False, "check_val_every_n_epoch": 1, **trainer}
@@ -216,6 +216,8 @@ class TorchGeneModel(GeneModel):
                 callbacks=[keep, *trainer.pop("callbacks", [])],
                 **trainer,
             )
+        # Lightning keeps the mode that it finds: without this, dropout would stay off
+        self.module.train()
         try:
             with _quiet(), interruptible(runner.trainer):
                 runner()
