@@ -65,7 +65,10 @@ def write_mudata(mdata: MuData, path: str | Path) -> None:
             else:
                 mdata.write_zarr(beside)
         _put_in_place(beside, path, folder)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        # h5py closes a file on a full disk with a RuntimeError, which hides the OSError of the write
+        if not (isinstance(error, OSError) or isinstance(error.__context__, OSError)):
+            raise
         msg = f"{path} could not be written ({_one_line(error)}): nothing was changed there"
         raise InputError(msg) from error
     finally:
