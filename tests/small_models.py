@@ -10,8 +10,15 @@ import genexp_scverse as gx
 MARKS = ["H3K4me3", "H3K27me3", "H3K36me3"]
 FAST: dict[str, dict[str, Any]] = {
     "DeepChrome": {
-        "hyper": {"n_filters": 8, "kernel_size": 5, "n_hidden": [16, 8]},
-        "train": {"max_epochs": 8, "enable_progress_bar": False, "accelerator": "cpu", "lr": 1e-2},
+        "hyper": {"n_filters": 8, "kernel_size": 5, "n_hidden": [16, 8], "dropout": 0.1},
+        "train": {
+            "max_epochs": 8,
+            "enable_progress_bar": False,
+            "accelerator": "cpu",
+            "lr": 1e-2,
+            "weight_decay": 1e-2,
+            "batch_size": 32,
+        },
     },
     "Linear": {"hyper": {}, "train": {}},
     "LinearSVM": {"hyper": {}, "train": {}},

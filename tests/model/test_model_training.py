@@ -15,7 +15,7 @@ import genexp_scverse as gx
 from genexp_scverse import InputError
 from genexp_scverse.model.base._data import PairBatches
 
-QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
+QUIET = {"enable_progress_bar": False, "accelerator": "cpu", "batch_size": 32}
 
 
 class AtEpoch(lightning.Callback):

@@ -35,13 +35,12 @@ class KeepBest(lightning.Callback):
                 self.best_score, self.best_epoch = before["valid_score"].max(), int(before["valid_score"].idxmax())
                 self._weights = _copy(module)
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Copy the weights when the score has risen."""
-        score = float(trainer.callback_metrics.get("valid_score", float("nan")))
+        score = pl_module.validation["valid_score"]
         if score > self.best_score:
             self.best_score, self.best_epoch = score, self._offset + trainer.current_epoch
-            module: Any = pl_module.module
-            self._weights = _copy(module)
+            self._weights = _copy(pl_module.module)
 
     def restore(self, module: torch.nn.Module) -> None:
         """Load the best weights into `module`; without validation the last ones stay."""

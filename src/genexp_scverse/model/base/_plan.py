@@ -51,7 +51,7 @@ class SupervisedPlan(lightning.LightningModule):
         self.records: list[dict[str, float]] = []
         self._train_loss: list[torch.Tensor] = []
         self._valid: list[tuple[Any, ...]] = []
-        self._logged: dict[str, float] = {}
+        self.validation: dict[str, float] = {}
 
     def configure_optimizers(self) -> Any:
         """Make AdamW or plain SGD, with the schedule of the learning rate by step."""
@@ -61,9 +61,9 @@ class SupervisedPlan(lightning.LightningModule):
         if self.schedule == "constant":
             return optimizer
         if self.schedule == "one_cycle":
-            steps = int(self.trainer.estimated_stepping_batches) + 1
-            # the rise takes a tenth, but two steps at least: torch divides by its length less one
-            rise = max(0.1, min(0.5, 2 / steps))
+            # a rise of two steps at least: torch divides by its length less one
+            steps = max(10, int(self.trainer.estimated_stepping_batches) + 1)
+            rise = max(0.1, 2 / steps)
             by_step = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps, pct_start=rise)
         else:
             by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + 1e-7 * step))
@@ -119,12 +119,12 @@ class SupervisedPlan(lightning.LightningModule):
             self.log(name, value, prog_bar=name in ("valid_auroc", "valid_pearson"), sync_dist=True)
         # scvi-tools' callbacks and tuner look for the loss under this name
         self.log("validation_loss", logged["valid_loss"], sync_dist=True)
-        self._logged = logged
+        self.validation = logged
 
     def on_train_epoch_end(self) -> None:
         """Record the epoch."""
         loss = float(torch.stack(self._train_loss).mean()) if self._train_loss else float("nan")
         self._train_loss.clear()
         self.log("train_loss", loss, prog_bar=True, sync_dist=True)
-        self.records.append({"train_loss": loss, **self._logged})
-        self._logged = {}
+        self.records.append({"train_loss": loss, **self.validation})
+        self.validation = {}
