@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from genexp_scverse import datasets, io, model, pl, pp, tl
 from genexp_scverse._logging import logger
-from genexp_scverse.cli._outputs import check_directory, write_table
+from genexp_scverse.cli._outputs import check_directory, on_terminal, write_table
 
 MODELS = ("DeepChrome", "Linear", "RandomForest")
 
@@ -40,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
         cls.setup_mudata(mdata, modalities={"chromatin": "chromatin"})
         trained: Any = cls(mdata, seed=args.seed)
         if isinstance(trained, model.base.TorchGeneModel):
-            trained.train(max_epochs, enable_progress_bar=sys.stderr.isatty())
+            trained.train(max_epochs, enable_progress_bar=on_terminal())
             tl.class_patterns(trained, n_steps=200 if args.small else 1000)
             pl.history(trained)
             _save(out, "history")

@@ -39,6 +39,11 @@ def write_table(table: pd.DataFrame, path: str | Path | None) -> None:
             Path(beside).unlink(missing_ok=True)
 
 
+def on_terminal() -> bool:
+    """Tell whether somebody watches; the bar of scvi-tools goes to stdout, which may be a file."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
+
+
 def check_table_path(path: str | Path | None) -> None:
     """Raise when `path` cannot become a file."""
     if path is None:

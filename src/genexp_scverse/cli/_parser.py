@@ -162,7 +162,7 @@ def _train(commands) -> None:
         "--setting",
         default="default",
         metavar="NAME",
-        help="named set of hyperparameters: default, or for DeepChrome also paper (as published)",
+        help="named set of hyperparameters; DeepChrome also has paper, as published (default default)",
     )
     p.add_argument(
         "--set",

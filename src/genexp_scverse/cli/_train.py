@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from genexp_scverse import io
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.cli._outputs import check_model_directory
+from genexp_scverse.cli._outputs import check_model_directory, on_terminal
 
 if TYPE_CHECKING:
     from genexp_scverse.model.base import GeneModel
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
             "batch_size": args.batch_size,
             "lr": args.lr,
             "accelerator": args.accelerator,
-            "enable_progress_bar": sys.stderr.isatty(),
+            "enable_progress_bar": on_terminal(),
         }
     elif any(v is not None for v in (args.max_epochs, args.batch_size, args.lr)):
         msg = f"{args.model} has no epochs: leave out --max-epochs, --batch-size and --lr"
@@ -66,7 +65,7 @@ def _given(settings: list[str]) -> dict[str, Any]:
             msg = f"--set {text} has no name or no value: write --set NAME=VALUE, such as --set n_filters=100"
             raise InputError(msg)
         if name in given:
-            msg = f"--set {name} is given twice ({given[name]!r} and {value!r}): give it once"
+            msg = f"--set {name} is given twice ({json.dumps(given[name])} and {value}): give it once"
             raise InputError(msg)
         try:
             given[name] = json.loads(value)
