@@ -104,7 +104,7 @@ def test_build_says_a_wrong_chromosome_before_the_tracks_are_read(simulated, tmp
         (["train", "DeepChrome", "{mudata}", "--set", "n_hidden=3"], "give a list, such as ["),
         (["train", "DeepChrome", "{mudata}", "--set", "transform=3"], "give a word, such as \"auto\""),
         (["train", "DeepChrome", "{mudata}", "--set", "n_filters"], "has no name or no value: write --set NAME=VALUE"),
-        (["train", "DeepChrome", "{mudata}", "--set", "n_filters=3", "--set", "n_filters=4"], "is given twice (3 and 4)"),
+        (["train", "DeepChrome", "{mudata}", "--set", "n_filters=3", "--set", "n_filters=4"], "twice (3 and 4)"),
         (["train", "DeepChrome", "{mudata}", "--set", "transform=log7"], "log7"),
         (["train", "RandomForest", "{mudata}", "--max-epochs", "3"], "has no epochs: leave out --max-epochs"),
     ],
