@@ -24,7 +24,7 @@ from genexp_scverse.model.base._statistics import (
     measured_pairs,
     thresholds_of,
 )
-from genexp_scverse.model.base._tables import GeneTables, build_tables, targets
+from genexp_scverse.model.base._tables import RESIDENT_BYTES, GeneTables, build_tables, targets
 from genexp_scverse.pp.scaler import SignalScaler
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ class GeneModel(RegisteredModel):
         self.setup_["target"] = self.hyperparameters_.pop("target", None) or self.setup_["target"]
         self.fitted_: dict[str, Any] = {}
         self.history_: Any = None
-        self._tables_cache: tuple[Any, tuple, GeneTables] | None = None
         self._build()
         self.init_params_ = {
             "non_kwargs": {"setting": setting, "seed": seed},
@@ -154,8 +153,8 @@ class GeneModel(RegisteredModel):
         self._need_trained()
         mdata = self._data(mdata)
         names = chosen_samples(mdata, self.setup_, samples)
-        tables = self._tables(mdata, names)
         rows = chosen_rows(mdata, self.setup_, split, indices)
+        tables = self._tables(mdata, names, few=len(rows) < mdata.n_obs // 10)
         columns: dict[str, np.ndarray] = {}
         for j, sample in enumerate(names):
             pairs = np.stack([rows, np.full(len(rows), j)], axis=1)
@@ -342,21 +341,17 @@ class GeneModel(RegisteredModel):
             raise InputError(msg)
         return mdata
 
-    def _tables(self, mdata: MuData, samples: list[str]) -> GeneTables:
-        key = (id(mdata), tuple(samples), bool(self.fitted_))
-        if self._tables_cache is not None and self._tables_cache[1] == key and self._tables_cache[0] is mdata:
-            return self._tables_cache[2]
-        scaler = SignalScaler.from_dict(self.fitted_["scaler"]) if self.fitted_.get("scaler") else None
-        tables = build_tables(
+    def _tables(self, mdata: MuData, samples: list[str], *, few: bool = False) -> GeneTables:
+        """Gather sources, made anew so that they are what `mdata` holds now; for a `few` genes signal streams."""
+        return build_tables(
             mdata,
             self.setup_,
             samples=samples,
-            thresholds=self.fitted_.get("thresholds", {}),
-            scaler=scaler,
+            thresholds=self.fitted_["thresholds"],
+            scaler=SignalScaler.from_dict(self.fitted_["scaler"]) if "scaler" in self.fitted_ else None,
             stranded=bool(self.hyperparameters_["stranded"]),
+            resident_bytes=0 if few else RESIDENT_BYTES,
         )
-        self._tables_cache = (mdata, key, tables)
-        return tables
 
     def _fit_statistics(self, mdata: MuData) -> tuple[np.ndarray, np.ndarray]:
         """Fit what is fitted on training genes, once; return training and validation pairs (gene, sample)."""

@@ -152,7 +152,14 @@ class SignalTable:
 
 
 def build_tables(
-    mdata: MuData, setup: dict, *, samples: list[str], thresholds: dict[str, float], scaler, stranded: bool
+    mdata: MuData,
+    setup: dict,
+    *,
+    samples: list[str],
+    thresholds: dict[str, float],
+    scaler: SignalScaler | None,
+    stranded: bool,
+    resident_bytes: int = RESIDENT_BYTES,
 ) -> GeneTables:
     """Gather sources of `samples` of `mdata` for a model with `setup`; checks that the MuData fits the model."""
     schema.validate(mdata)
@@ -164,6 +171,9 @@ def build_tables(
     level, label = targets(mdata, mods[schema.RNA], samples, thresholds)
     tables = GeneTables(np.asarray(mdata.obs_names), list(samples), list(setup["marks"] or []), level, label)
     if setup["marks"]:
+        if scaler is None:
+            msg = "the model reads tracks but carries no scaling for them: train it again"
+            raise InputError(msg)
         chromatin = mdata.mod[mods[schema.CHROMATIN]]
         _check_window(chromatin, setup)
         tables.signal = SignalTable(
@@ -173,6 +183,7 @@ def build_tables(
             scales=[str(s) for s in chromatin.var["scale"]],
             scaler=scaler,
             flip=flips(mdata, setup["window"], stranded),
+            resident_bytes=resident_bytes,
         )
     if setup["features"]:
         tables.features = np.asarray(arrays["features"], np.float32)
