@@ -17,7 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOW = ("io", "pp", "model", "tl", "pl")
 MODEL_FOLDERS = {p.name for p in (ROOT / "model").iterdir() if (p / "__init__.py").exists()} - {"base"}
 HEAVY = ("torch", "scvi", "lightning")
-FILE_READERS = ("pyBigWig", "pyfaidx", "pyranges", "h5py", "zarr", "gzip", "hictkpy", "pooch")
+FILE_READERS = ("pyBigWig", "pyfaidx", "h5py", "zarr", "gzip", "hictkpy", "pooch")
 READING_CALLS = (
     "open",
     "load",

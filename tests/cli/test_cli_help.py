@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -25,11 +24,9 @@ def test_help_imports_nothing_heavy(argv):
         f"try:\n    main({argv!r})\nexcept SystemExit as stopped:\n    assert stopped.code == 0\n"
         f"sys.stderr.write(' '.join(m for m in {HEAVY!r} if m in sys.modules))"
     )
-    begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.startswith(("usage: genexp", "genexp "))
-    assert time.perf_counter() - begin < 10
 
 
 def test_every_command_is_there():

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import time
 from itertools import product
 
 import anndata
@@ -94,16 +93,6 @@ def test_the_rest_of_the_mudata_stays(real, tmp_path):
     again = mudata.read_h5mu(tmp_path / "genes.h5mu")
     np.testing.assert_array_equal(again["dna"].X, mdata["dna"].X)
     assert again["dna"].uns["window"]["upstream"] == 200
-
-
-def test_speed():
-    codes = np.random.default_rng(0).integers(0, 4, (6600, 1500)).astype(np.uint8)
-    dna = anndata.AnnData(np.zeros((6600, 0), np.float32))
-    dna.obsm["codes"] = codes
-    mdata = mudata.MuData({"dna": dna}, axis=0)
-    start = time.perf_counter()
-    gx.pp.sequence_features(mdata, k=4)
-    assert time.perf_counter() - start < 6  # 0.3 s alone on one core
 
 
 def test_long_words(real):

@@ -43,13 +43,23 @@ def warn_of_overlaps(mdata: MuData, split: pd.Series) -> None:
 
 
 def _overlapping(chrom: pd.Series, start: np.ndarray, length: int, train: np.ndarray) -> np.ndarray:
-    """Genes outside of training whose window overlaps one in it; windows have one length, so starts decide."""
-    found = np.zeros(len(start), bool)
+    """Genes outside of training whose window overlaps one in it."""
+    import pyranges
+
     known = chrom.notna().to_numpy() & ~np.isnan(start)
-    for _, rows in pd.Series(np.arange(len(start))[known]).groupby(chrom.to_numpy()[known]):
-        rows = rows.to_numpy()
-        ours, theirs = rows[~train[rows]], np.sort(start[rows[train[rows]]])
-        below = np.searchsorted(theirs, start[ours] - length, side="right")
-        above = np.searchsorted(theirs, start[ours] + length, side="left")
-        found[ours] = above > below
+    windows = pd.DataFrame(
+        {
+            "Chromosome": chrom.astype(str).to_numpy()[known],
+            "Start": start[known].astype(np.int64),
+            "End": start[known].astype(np.int64) + length,
+            "row": np.flatnonzero(known),
+        }
+    )
+    of_training = train[known]
+    found = np.zeros(len(start), bool)
+    if of_training.any() and not of_training.all():
+        held, ours = (pyranges.PyRanges(windows[mask].reset_index(drop=True)) for mask in (~of_training, of_training))
+        overlapping = held.overlap(ours)
+        if len(overlapping):
+            found[overlapping.df["row"].to_numpy()] = True
     return found

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pandas as pd
-import rich.table
-from anndata import AnnData
 from scvi.data.fields import BaseAnnDataField
 
 from genexp_scverse import schema
@@ -16,6 +14,8 @@ from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 
 if TYPE_CHECKING:
+    import rich.table
+    from anndata import AnnData
     from mudata import MuData
 
 TARGETS = ("label", "expression", "both")
