@@ -48,6 +48,8 @@ copybutton_only_copy_prompt_lines = True
 
 html_theme = "furo"
 html_title = "genexp_scverse"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     "source_repository": "https://github.com/genexp-scverse/genexp-scverse",
     "source_branch": "main",

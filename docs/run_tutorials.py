@@ -43,13 +43,25 @@ def clean(notebook, folder: str) -> None:
         cell.metadata = {}
         if "outputs" in cell:
             # a progress bar is a widget, of which nothing but an empty box could be kept
-            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+            cell.outputs = joined([o for o in cell.outputs if WIDGET not in o.get("data", {})])
         for output in cell.get("outputs", []):
             output.get("metadata", {}).clear()
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = in_256_colours(output.data["image/png"])
             if output.output_type == "error" or str(folder) in str(output):
                 sys.exit(f"an output that cannot be kept:\n{output}")
+
+
+def joined(outputs: list) -> list:
+    """Lines of the log that follow each other become one output."""
+    together: list = []
+    for output in outputs:
+        last = together[-1] if together else None
+        if last is not None and output.output_type == last.output_type == "stream" and output.name == last.name:
+            last.text += output.text
+        else:
+            together.append(output)
+    return together
 
 
 def in_256_colours(png: str) -> str:

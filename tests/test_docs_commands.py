@@ -241,6 +241,13 @@ def test_readme_table_lists_every_model():
     assert set(re.findall(r"^\| `(\w+)", table, flags=re.MULTILINE)) == set(gx.model.MODELS)
 
 
+def test_every_part_of_the_package_has_an_api_page():
+    pages = {p.stem for p in (ROOT / "docs" / "api").glob("*.md")} - {"index"}
+    assert pages == set(gx.__all__) - {"InputError"}
+    index = (ROOT / "docs" / "api" / "index.md").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{page}$", index, flags=re.MULTILINE) for page in pages)
+
+
 def test_commands_of_the_guide_are_those_of_genexp():
     guide = (ROOT / "docs" / "user_guide" / "command_line.md").read_text(encoding="utf-8")
     sections = set(re.findall(r"^## genexp (\w+)$", guide, flags=re.MULTILINE))
