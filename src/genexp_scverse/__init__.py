@@ -1,4 +1,4 @@
-"""What drives the expression of a gene: histone marks, DNA and neighbouring genes, in the scverse way.
+"""What drives the expression of a gene: from histone marks and DNA to expression, in the scverse way.
 
 The parts are imported when first used, so that ``import genexp_scverse`` loads neither torch nor scvi-tools.
 """

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -298,3 +299,22 @@ def test_predictions_follow_the_signal_as_it_is_now(trained, shared):
     assert (after.iloc[5] != before.iloc[5]).any()
     pd.testing.assert_frame_equal(after.drop(after.index[5]), before.drop(before.index[5]), rtol=1e-5)
     pd.testing.assert_frame_equal(trained.predict(mdata, indices=[5, 9]), after.iloc[[5, 9]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Linear", "LinearSVM", "RandomForest"])
+def test_baselines_read_tracks_dna_or_both(name):
+    mdata = make_mdata()
+    dna = ad.AnnData(np.zeros((mdata.n_obs, 0), np.float32), obs=pd.DataFrame(index=mdata.obs_names))
+    rng = np.random.default_rng(0)
+    dna.obsm["codes"] = rng.integers(0, 4, (mdata.n_obs, 60)).astype(np.uint8)
+    whole = gx.io.assemble.assemble_mudata(mdata.obs, {**mdata.mod, "dna": dna})
+    gx.pp.sequence_features(whole, k=2)
+    columns = {
+        "both": (None, 3 * 20 + 19),
+        "tracks": ({"dna": None}, 3 * 20),
+        "dna": ({"chromatin": None}, 19),
+    }
+    for modalities, n in columns.values():
+        model = make_model(name, whole, setup={"modalities": modalities})
+        assert model.regressor.n_features_in_ == n
+        assert model.predict().shape == (mdata.n_obs, 4)

@@ -126,7 +126,7 @@ def test_without_validation_genes_the_last_epoch_is_kept(caplog):
     mdata.obs["split"] = mdata.obs["split"].astype(str).replace("valid", "train")
     model = make_model("DeepChrome", mdata)
     assert "the last epoch is kept" in caplog.text
-    assert model.fitted_["best_epoch"] == len(model.history) - 1
+    assert model.fitted_["best_epoch"] == len(model.history)
     assert (model.evaluate()["auroc"] > 0.8).all()
 
 

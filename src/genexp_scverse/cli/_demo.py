@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     for i, name in enumerate(MODELS):
         logger.info("3/5 Training %s (%d of %d)", name, i + 1, len(MODELS))
         cls = model.model_class(name)
-        cls.setup_mudata(mdata, modalities={"chromatin": "chromatin"})
+        cls.setup_mudata(mdata, modalities={"dna": None})
         trained: Any = cls(mdata, seed=args.seed)
         if isinstance(trained, model.base.TorchGeneModel):
             trained.train(max_epochs, enable_progress_bar=on_terminal())

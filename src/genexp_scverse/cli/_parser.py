@@ -20,7 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Make the parser of ``genexp`` and its commands."""
     parser = argparse.ArgumentParser(
         prog="genexp",
-        description="From histone marks, DNA and neighbouring genes to expression.",
+        description="From histone marks and DNA to gene expression.",
         epilog="genexp COMMAND --help explains a command. Messages go to stderr. Exit code: 0; 2 with one line that "
         "says what to mend.",
     )

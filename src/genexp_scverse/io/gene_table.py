@@ -138,7 +138,12 @@ def read_gene_table(path: str | Path, *, tss_column: str | Sequence[str] | None)
     renamed = {old: new for new, old in columns.items() if old != new}
     if renamed:
         logger.info("%s: columns read as %s", path, ", ".join(f"{new} ({old})" for old, new in renamed.items()))
-    table = table.rename(columns=renamed).rename(columns={"gene_id": "gene_id_version"})
+    table = table.rename(columns=renamed)
+    if "gene_id_version" in table:
+        # a table that read_genes made: the id as it was first stands beside the stripped one
+        table = table.drop(columns="gene_id")
+    else:
+        table = table.rename(columns={"gene_id": "gene_id_version"})
     for name in ("chrom", "strand", "gene_id_version"):
         table[name] = table[name].fillna("").str.strip()
     table["strand"] = table["strand"].replace(_STRANDS)
@@ -177,9 +182,8 @@ def _check_columns(path, names: list[str], columns: dict[str, str], wanted: list
     if absent:
         msg = f"{path} has no column {some(absent)} for tss_column: it has {some(names, 12)}"
         raise InputError(msg)
-    clash = {"gene_id_version", "tss_from"} & (set(names) - set(columns.values()))
-    if clash:
-        msg = f"{path} has a column {some(sorted(clash))}, a name that is used for the result: rename it"
+    if "tss_from" in names:
+        msg = f"{path} has a column 'tss_from', a name that is used for the result: rename it"
         raise InputError(msg)
 
 

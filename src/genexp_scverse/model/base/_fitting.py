@@ -27,7 +27,7 @@ class KeepBest(lightning.Callback):
     """
 
     def __init__(self, module: torch.nn.Module, before: pd.DataFrame | None = None):
-        self.best_score, self.best_epoch, self._offset = float("-inf"), -1, 0
+        self.best_score, self.best_epoch, self._offset = float("-inf"), 0, 0
         self._weights: dict[str, torch.Tensor] | None = None
         if before is not None:
             self._offset = len(before)
@@ -39,7 +39,7 @@ class KeepBest(lightning.Callback):
         """Copy the weights when the score has risen."""
         score = pl_module.validation["valid_score"]
         if score > self.best_score:
-            self.best_score, self.best_epoch = score, self._offset + trainer.current_epoch
+            self.best_score, self.best_epoch = score, self._offset + trainer.current_epoch + 1
             self._weights = _copy(pl_module.module)
 
     def restore(self, module: torch.nn.Module) -> None:

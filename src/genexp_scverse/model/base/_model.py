@@ -259,7 +259,7 @@ class GeneModel(RegisteredModel):
             f"trained    {'no' if not self.is_trained_ else str(fitted['n_train']) + ' (gene, sample) pairs'}",
         ]
         if fitted.get("best_epoch") is not None:
-            lines.append(f"best epoch {fitted['best_epoch'] + 1} of {fitted['epochs']}")
+            lines.append(f"best epoch {fitted['best_epoch']} of {fitted['epochs']}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -384,5 +384,5 @@ class GeneModel(RegisteredModel):
 
 def as_history(columns: dict[str, list]) -> pd.DataFrame:
     frame = pd.DataFrame(columns)
-    frame.index.name = "epoch"
+    frame.index = pd.RangeIndex(1, len(frame) + 1, name="epoch")
     return frame

@@ -33,7 +33,7 @@ class RegisteredModel(BaseModelClass):
         marks: Sequence[str] | str | None = None,
         target: str = "both",
         split_key: str = schema.SPLIT,
-        modalities: dict[str, str] | None = None,
+        modalities: dict[str, str | None] | None = None,
     ) -> None:
         """Register `mdata` for this class; optional, since ``Model(mdata)`` registers with these defaults.
 
@@ -51,7 +51,8 @@ class RegisteredModel(BaseModelClass):
         split_key
             Column of ``obs`` with train, valid and test.
         modalities
-            Names of the modalities where they are not rna, chromatin and dna.
+            Names of the modalities where they are not rna, chromatin and dna; None for one that is not to be
+            read, such as ``{"dna": None}`` for a baseline on tracks alone.
 
         Raises
         ------

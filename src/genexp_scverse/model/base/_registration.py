@@ -122,7 +122,7 @@ def resolve_setup(
     marks: list[str] | None,
     target: str,
     split_key: str,
-    modalities: dict[str, str] | None,
+    modalities: dict[str, str | None] | None,
     reads: tuple[str, ...],
     required: tuple[str, ...],
 ) -> dict:
@@ -142,7 +142,7 @@ def resolve_setup(
         msg = f"modalities names {some(sorted(unknown))}: the roles are {', '.join(ROLES)}"
         raise InputError(msg)
     mods = {role: (modalities or {}).get(role, role) for role in ROLES}
-    for role in {*required, *(modalities or {})}:
+    for role in {*required, *(role for role, name in (modalities or {}).items() if name is not None)}:
         if mods[role] not in mdata.mod:
             msg = f'the MuData has no modality "{mods[role]}": it has {some(mdata.mod)}; see gx.io.build_mudata'
             raise InputError(msg)
@@ -235,7 +235,7 @@ def _samples_and_marks(mdata: MuData, chromatin: AnnData, setup: dict) -> tuple[
     return samples, marks
 
 
-def _measured_samples(mdata: MuData, modality: str) -> list[str]:
+def _measured_samples(mdata: MuData, modality: str | None) -> list[str]:
     """Find samples with a level or a label for at least one gene."""
     if modality not in mdata.mod:
         msg = f'the MuData has no modality "{modality}", so there is nothing to learn from: see gx.io.build_mudata'

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from scvi.train import TrainRunner
 
 from genexp_scverse._errors import InputError
@@ -194,7 +195,7 @@ class TorchGeneModel(GeneModel):
             mdata.mod[self.setup_["modalities"]["chromatin"]].obsm[key_added] = latent
         return latent
 
-    def _run(self, train, valid, options: dict, seed: int, **trainer: Any) -> None:
+    def _run(self, train, valid, options: dict, seed: int, *, early_stopping: bool, **trainer: Any) -> None:
         tables = standardised(self._tables(self._data(None), self.setup_["samples"]), self.fitted_)
         plan = SupervisedPlan(
             self.module, tables, **{k: options[k] for k in ("optimizer", "lr", "weight_decay", "schedule")}
@@ -203,6 +204,10 @@ class TorchGeneModel(GeneModel):
         before, self.history_ = self.history, {}
         data = PairData(torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed)
         keep = KeepBest(self.module, before)
+        callbacks = [keep, *trainer.pop("callbacks", [])]
+        if early_stopping:
+            # Lightning's own: that of scvi-tools prints to standard output
+            callbacks.append(EarlyStopping("valid_score", mode="max", patience=options["patience"]))
         trainer = {"logger": False, "check_val_every_n_epoch": 1, **trainer}
         with _quiet():
             runner = TrainRunner(
@@ -210,10 +215,7 @@ class TorchGeneModel(GeneModel):
                 training_plan=plan,
                 data_splitter=data,
                 max_epochs=options["max_epochs"],
-                early_stopping_monitor="valid_score",
-                early_stopping_mode="max",
-                early_stopping_patience=options["patience"],
-                callbacks=[keep, *trainer.pop("callbacks", [])],
+                callbacks=callbacks,
                 **trainer,
             )
         # Lightning keeps the mode that it finds: without this, dropout would stay off
@@ -239,10 +241,12 @@ class TorchGeneModel(GeneModel):
         new = pd.DataFrame(plan.records)
         if not np.isfinite(new["train_loss"].iloc[-1]):
             logger.warning("Training diverged (the loss is no number): train again with a lower lr")
+        if len(new) < (plan.trainer.max_epochs or 0):
+            logger.info("Training ended after %d of %d epochs", len(new), plan.trainer.max_epochs)
         frame = new if before is None else pd.concat([before, new], ignore_index=True)
         self.history_ = as_history(frame.to_dict(orient="list"))
         self.fitted_["epochs"] = len(frame)
-        self.fitted_["best_epoch"] = keep.best_epoch if keep.best_epoch >= 0 else len(frame) - 1
+        self.fitted_["best_epoch"] = keep.best_epoch or len(frame)
 
     def _forward(self, tables: GeneTables, pairs: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         device = self.module.device
