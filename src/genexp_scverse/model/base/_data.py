@@ -19,7 +19,8 @@ class PairBatches:
         self.generator = torch.Generator().manual_seed(seed)
 
     def _share(self) -> tuple[int, int]:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # validation is not shared out, so that every process decides on the same score
+        if self.shuffle and torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
 
@@ -34,10 +35,8 @@ class PairBatches:
         rank, world = self._share()
         if world > 1:
             order = order[rank : len(order) // world * world : world]
-        pairs = self.pairs[order]
-        for start in range(0, len(pairs), self.batch_size):
-            batch = pairs[start : start + self.batch_size]
-            yield batch[:, 0], batch[:, 1]
+        genes, samples = self.pairs[order].T.contiguous()
+        yield from zip(genes.split(self.batch_size), samples.split(self.batch_size), strict=True)
 
 
 class PairData(lightning.LightningDataModule):
@@ -48,6 +47,8 @@ class PairData(lightning.LightningDataModule):
         self.train_pairs, self.valid_pairs = train, valid
         self.batch_size, self.seed = batch_size, seed
         self.n_train, self.n_val = len(train), len(valid)
+        # scvi-tools' runner keeps these as the model's train_indices and validation_indices
+        self.train_idx, self.val_idx = (pairs[:, 0].unique().numpy() for pairs in (train, valid))
 
     def train_dataloader(self) -> PairBatches:
         """Shuffled training pairs."""

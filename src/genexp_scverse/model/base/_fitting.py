@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning
-import pandas as pd
 import torch
 
 from genexp_scverse._logging import logger
@@ -20,20 +19,17 @@ class KeepBest(lightning.Callback):
 
     Parameters
     ----------
-    module
-        The network, whose present weights count with the best score so far.
-    before
-        History of earlier training, None when there was none.
+    offset
+        Number of epochs of earlier training.
     """
 
-    def __init__(self, module: torch.nn.Module, before: pd.DataFrame | None = None):
-        self.best_score, self.best_epoch, self._offset = float("-inf"), 0, 0
+    def __init__(self, offset: int = 0):
+        self.best_score, self.best_epoch, self._offset = float("-inf"), 0, offset
         self._weights: dict[str, torch.Tensor] | None = None
-        if before is not None:
-            self._offset = len(before)
-            if "valid_score" in before and before["valid_score"].notna().any():
-                self.best_score, self.best_epoch = before["valid_score"].max(), int(before["valid_score"].idxmax())
-                self._weights = _copy(module)
+
+    def start_from(self, module: torch.nn.Module, score: float, epoch: int) -> None:
+        """Count the present weights with their score on the present validation genes."""
+        self.best_score, self.best_epoch, self._weights = score, epoch, _copy(module)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Copy the weights when the score has risen."""

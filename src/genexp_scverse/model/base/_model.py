@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import _save
 from genexp_scverse.model.base._registered import RegisteredModel
+from genexp_scverse.model.base._registration import TARGETS
 from genexp_scverse.model.base._selection import chosen_rows, chosen_samples, store_predictions
 from genexp_scverse.model.base._statistics import (
     ensure_split,
@@ -23,9 +25,10 @@ from genexp_scverse.model.base._statistics import (
     level_scale,
     measured_pairs,
     thresholds_of,
+    warn_of_units,
 )
 from genexp_scverse.model.base._tables import RESIDENT_BYTES, GeneTables, build_tables, targets
-from genexp_scverse.pp.scaler import SignalScaler
+from genexp_scverse.pp.scaler import TRANSFORMS, SignalScaler
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -38,6 +41,8 @@ class GeneModel(RegisteredModel):
     `_restore`, and lists its settings in `settings`.
     """
 
+    starts_anew: ClassVar[bool] = True
+    """Whether a further call of `train` begins from nothing, with statistics of its own."""
     name: ClassVar[str]
     """Under which predictions and patterns are stored by default."""
     settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
@@ -58,7 +63,7 @@ class GeneModel(RegisteredModel):
         if mdata is not None:
             self._register(mdata)
             super().__init__(mdata)
-            self.setup_: dict = dict(self._adata_manager.registry["genexp_setup"])
+            self.setup_: dict = copy.deepcopy(self._adata_manager.registry["genexp_setup"])
         elif registry is not None:
             super().__init__(registry={"field_registries": {}, **registry})
             self.setup_ = registry["genexp_setup"]
@@ -73,13 +78,16 @@ class GeneModel(RegisteredModel):
             msg = f"{type(self).__name__} has no argument {some(sorted(unknown))}: it has {', '.join(self.defaults())}"
             raise InputError(msg)
         self.setup_["target"] = self.hyperparameters_.pop("target", None) or self.setup_["target"]
+        for key, value, known in (
+            ("target", self.setup_["target"], TARGETS),
+            ("transform", self.hyperparameters_["transform"], (*TRANSFORMS, "raw")),
+        ):
+            if value not in known:
+                msg = f"{key}={value!r} is not known: choose one of {', '.join(known)}"
+                raise InputError(msg)
         self.fitted_: dict[str, Any] = {}
         self.history_: Any = None
         self._build()
-        self.init_params_ = {
-            "non_kwargs": {"setting": setting, "seed": seed},
-            "kwargs": dict(hyperparameters),
-        }
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -218,6 +226,7 @@ class GeneModel(RegisteredModel):
         rows = chosen_rows(mdata, self.setup_, split, None)
         self._warn_of_training_genes(mdata, rows, split)
         modality = self.setup_["modalities"][schema.RNA]
+        warn_of_units(mdata, self.setup_, names)
         level, label = targets(mdata, modality, names, thresholds_of(mdata, self.setup_, self.fitted_, names))
         predicted = self.predict(mdata, indices=rows.tolist(), samples=names)
         table = {}
@@ -325,8 +334,7 @@ class GeneModel(RegisteredModel):
         model._restore(Path(directory))
         model.is_trained_ = True
         if mdata is not None:
-            schema.validate(mdata)
-            model._adata = mdata
+            model.adata = mdata
         return model
 
     def _need_trained(self) -> None:
@@ -357,7 +365,7 @@ class GeneModel(RegisteredModel):
         """Fit what is fitted on training genes, once; return training and validation pairs (gene, sample)."""
         setup = self.setup_
         ensure_split(mdata, setup["split_key"])
-        if not self.fitted_:
+        if not self.is_trained_ or self.starts_anew:
             if setup["target"] == "both" and not has_levels(mdata, setup):
                 logger.info("No expression levels among the training genes: the model learns labels alone")
                 setup["target"] = "label"
@@ -368,7 +376,8 @@ class GeneModel(RegisteredModel):
             msg = "no training gene has a measured level or label: check the split and the expression table"
             raise InputError(msg)
         self.fitted_["n_train"] = len(train)
-        self.fitted_["training_genes"] = [str(g) for g in mdata.obs_names[np.unique(train[:, 0])]]
+        seen = {str(g) for g in mdata.obs_names[np.unique(train[:, 0])]}
+        self.fitted_["training_genes"] = sorted(seen.union(self.fitted_.get("training_genes", [])))
         return train, valid
 
     def _warn_of_training_genes(self, mdata: MuData, rows: np.ndarray, split: str | None) -> None:

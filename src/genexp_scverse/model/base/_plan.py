@@ -10,6 +10,7 @@ import torch
 from scipy.special import expit
 
 from genexp_scverse.metrics import evaluate_predictions
+from genexp_scverse.model.base._data import PairBatches
 from genexp_scverse.model.base._module import GeneModule
 from genexp_scverse.model.base._tables import GeneTables
 
@@ -31,7 +32,8 @@ class SupervisedPlan(lightning.LightningModule):
         Of the optimiser.
     schedule
         Of the learning rate: ``constant``, ``one_cycle`` (Smith & Topin 2019: up to `lr` in the first tenth of all
-        steps, then down to nearly 0), or ``inverse`` (lr / (1 + 1e-7 * step), as Torch7's SGD decays).
+        steps, then down to nearly 0, while AdamW's first beta goes from 0.95 to 0.85 and back), or ``inverse``
+        (lr / (1 + 1e-7 * step), as Torch7's SGD decays).
     """
 
     def __init__(
@@ -55,8 +57,14 @@ class SupervisedPlan(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Make AdamW or plain SGD, with the schedule of the learning rate by step."""
-        cls = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[self.optimizer_name]
-        optimizer = cls(self.module.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        arguments: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        optimizer: torch.optim.Optimizer
+        if self.optimizer_name == "adamw":
+            # the fused step is the faster one; Lightning cannot clip gradients beside it
+            fused = self.trainer.gradient_clip_val is None and self.device.type in ("cpu", "cuda")
+            optimizer = torch.optim.AdamW(self.module.parameters(), fused=fused, **arguments)
+        else:
+            optimizer = torch.optim.SGD(self.module.parameters(), **arguments)
         by_step: torch.optim.lr_scheduler.LRScheduler
         if self.schedule == "constant":
             return optimizer
@@ -64,7 +72,13 @@ class SupervisedPlan(lightning.LightningModule):
             # a rise of two steps at least: torch divides by its length less one
             steps = max(10, int(self.trainer.estimated_stepping_batches) + 1)
             rise = max(0.1, 2 / steps)
-            by_step = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps, pct_start=rise)
+            by_step = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                self.lr,
+                total_steps=steps,
+                pct_start=rise,
+                cycle_momentum=self.optimizer_name == "adamw",
+            )
         else:
             by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + 1e-7 * step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": by_step, "interval": "step"}}
@@ -89,7 +103,28 @@ class SupervisedPlan(lightning.LightningModule):
         self._valid.append((batch[1].cpu(), inputs["label"].cpu(), inputs["level"].cpu(), kept, loss.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Metrics of each sample, their means over samples, and the score that decides the best epoch."""
+        """Log the metrics of the validation genes."""
+        self.validation = self._measured()
+        for name, value in self.validation.items():
+            self.log(name, value, prog_bar=name in ("valid_auroc", "valid_pearson"), sync_dist=True)
+        # scvi-tools' callbacks and tuner look for metrics under these names
+        self.log("validation_loss", self.validation["valid_loss"], sync_dist=True)
+        self.log("validation_score", self.validation["valid_score"], sync_dist=True)
+
+    def score(self, batches: PairBatches) -> float:
+        """Score the present weights on validation pairs, outside of training."""
+        training = self.module.training
+        self.module.eval()
+        device = self.module.device
+        self.tables.to(device)
+        with torch.no_grad():
+            for i, (genes, samples) in enumerate(batches):
+                self.validation_step((genes.to(device), samples.to(device)), i)
+        self.module.train(training)
+        return self._measured()["valid_score"]
+
+    def _measured(self) -> dict[str, float]:
+        """Take metrics as means over samples, and the score that decides the best epoch, of the kept outputs."""
         samples = torch.cat([v[0] for v in self._valid]).numpy()
         label, level = (torch.cat([v[i] for v in self._valid]).numpy() for i in (1, 2))
         outputs = {k: torch.cat([v[3][k] for v in self._valid]).numpy() for k in self._valid[0][3]}
@@ -115,11 +150,7 @@ class SupervisedPlan(lightning.LightningModule):
                     logged[f"valid_{name}"] = float(np.mean(values))
         decisive = [logged[k] for k in ("valid_auroc", "valid_pearson") if k in logged]
         logged["valid_score"] = float(np.mean(decisive)) if decisive else -logged["valid_loss"]
-        for name, value in logged.items():
-            self.log(name, value, prog_bar=name in ("valid_auroc", "valid_pearson"), sync_dist=True)
-        # scvi-tools' callbacks and tuner look for the loss under this name
-        self.log("validation_loss", logged["valid_loss"], sync_dist=True)
-        self.validation = logged
+        return logged
 
     def on_train_epoch_end(self) -> None:
         """Record the epoch."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import rich.pretty  # noqa: F401 - scvi-tools shows a setup with it and does not import it
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError
 from genexp_scverse.model.base._registration import array_fields, resolve_setup
+from genexp_scverse.model.base._selection import chosen_samples
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -22,6 +24,7 @@ class RegisteredModel(BaseModelClass):
 
     reads: ClassVar[tuple[str, ...]] = (schema.CHROMATIN,)
     """Roles of the modalities that the model can read."""
+    setup_: dict
     required: ClassVar[tuple[str, ...]] = (schema.CHROMATIN,)
     """Roles that it cannot do without."""
 
@@ -109,6 +112,30 @@ class RegisteredModel(BaseModelClass):
         """
         msg = f"{cls.__name__} reads a MuData with genes as observations: see gx.io.build_mudata and setup_mudata"
         raise InputError(msg)
+
+    @property
+    def adata(self) -> MuData | None:
+        """The MuData that the model was made with, or was given later."""
+        return self._adata
+
+    @adata.setter
+    def adata(self, mdata: MuData) -> None:
+        setup = self.setup_
+        schema.validate(mdata)
+        read = {schema.CHROMATIN: setup["marks"], schema.DNA: setup["features"]}
+        type(self).setup_mudata(
+            mdata,
+            samples=chosen_samples(mdata, setup, None),
+            marks=setup["marks"] or None,
+            target=setup["target"],
+            split_key=setup["split_key"],
+            modalities={r: n for r, n in setup["modalities"].items() if n in mdata.mod and read.get(r, True)}
+            | {role: None for role, what in read.items() if not what},
+        )
+        self._adata = mdata
+        self._adata_manager = self._get_most_recent_anndata_manager(mdata, required=True)
+        self._register_manager_for_instance(self._adata_manager)
+        self.registry_ = self._adata_manager.registry
 
     @classmethod
     def _register(cls, mdata: MuData) -> None:

@@ -143,6 +143,9 @@ def resolve_setup(
         raise InputError(msg)
     mods = {role: (modalities or {}).get(role, role) for role in ROLES}
     for role in {*required, *(role for role, name in (modalities or {}).items() if name is not None)}:
+        if mods[role] is None:
+            msg = f"the model cannot do without the {role}: leave it out of modalities"
+            raise InputError(msg)
         if mods[role] not in mdata.mod:
             msg = f'the MuData has no modality "{mods[role]}": it has {some(mdata.mod)}; see gx.io.build_mudata'
             raise InputError(msg)
@@ -155,17 +158,27 @@ def resolve_setup(
         "n_bins": 0,
         "window": None,
         "features": [],
+        "scales": {},
+        "units": {},
     }
     chromatin = mdata.mod.get(mods[schema.CHROMATIN]) if schema.CHROMATIN in reads else None
     if chromatin is not None:
         setup["n_bins"] = int(chromatin.obsm[schema.BINS].shape[2])
         setup["window"] = _plain_window(chromatin)
         setup["samples"], setup["marks"] = _samples_and_marks(mdata, chromatin, setup)
+        used = chromatin.var[chromatin.var["sample"].isin(setup["samples"])]
+        setup["scales"] = {
+            m: sorted(set(used["scale"][used["mark"].astype(str) == m].astype(str))) for m in setup["marks"]
+        }
     elif setup["samples"] is None:
         setup["samples"] = _measured_samples(mdata, mods[schema.RNA])
     dna = mdata.mod.get(mods[schema.DNA]) if schema.DNA in reads else None
     if dna is not None:
         setup["features"] = [str(v) for v in dna.var_names]
+    if mods[schema.RNA] in mdata.mod:
+        var = mdata.mod[mods[schema.RNA]].var
+        units = dict(zip(var["sample"].astype(str), var["unit"].astype(str), strict=True))
+        setup["units"] = {s: units[s] for s in setup["samples"] if s in units}
     if not setup["marks"] and not setup["features"]:
         msg = (
             "the MuData holds neither tracks nor sequence features for this model: add tracks with "
@@ -193,7 +206,12 @@ def split_values(mdata: MuData, split_key: str) -> np.ndarray:
     if split_key not in mdata.obs:
         msg = f'mdata.obs has no column "{split_key}": set it with gx.pp.split_by_chromosome(mdata)'
         raise InputError(msg)
-    return mdata.obs[split_key].astype(object).where(mdata.obs[split_key].notna(), "").to_numpy().astype(str)
+    values = mdata.obs[split_key].astype(object).where(mdata.obs[split_key].notna(), "").to_numpy().astype(str)
+    unknown = sorted(set(values) - {"", *schema.SPLITS})
+    if unknown:
+        msg = f'mdata.obs["{split_key}"] holds {some(unknown)}: allowed are {", ".join(schema.SPLITS)}, or nothing'
+        raise InputError(msg)
+    return values
 
 
 def _samples_and_marks(mdata: MuData, chromatin: AnnData, setup: dict) -> tuple[list[str], list[str]]:

@@ -19,7 +19,8 @@ DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
 def write_model(directory: str | Path, description: dict, files: dict[str, Any], *, overwrite: bool) -> None:
     """Write a model directory at once: either all of it is there afterwards or what was there before.
 
-    `files` maps a file name to bytes, or to a dictionary of arrays (written as npz).
+    `files` maps a file name to bytes, or to a dictionary of arrays (written as npz). Files of others that lie in a
+    directory that is overwritten stay in it.
     """
     directory = Path(directory)
     if directory.exists():
@@ -29,8 +30,11 @@ def write_model(directory: str | Path, description: dict, files: dict[str, Any],
         if not directory.is_dir() or (any(directory.iterdir()) and not (directory / DESCRIPTION).is_file()):
             msg = f"{directory} is not a saved model, so it is not overwritten: choose another directory"
             raise InputError(msg)
+    # a link stays a link to the directory that is replaced
+    directory = directory.resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    before = beside.with_name(f"{beside.name}.before")
     try:
         for name, content in files.items():
             if isinstance(content, bytes):
@@ -41,10 +45,22 @@ def write_model(directory: str | Path, description: dict, files: dict[str, Any],
         (beside / DESCRIPTION).write_text(text)
         beside.chmod(0o755)
         if directory.exists():
-            shutil.rmtree(directory)
-        beside.rename(directory)
+            for other in directory.iterdir():
+                if other.name != DESCRIPTION and other.suffix not in (".npz", ".skops"):
+                    _copy(other, beside / other.name)
+            directory.rename(before)
+        try:
+            beside.rename(directory)
+        except BaseException:
+            if before.exists():
+                before.rename(directory)
+            raise
+    except OSError as error:
+        msg = f"{directory} could not be written ({error}): nothing was changed there"
+        raise InputError(msg) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
 
 
 def read_description(directory: str | Path) -> dict:
@@ -91,3 +107,10 @@ def check_shapes(found: dict[str, np.ndarray], expected: dict[str, tuple[int, ..
         wrong += sorted(set(found) - set(expected))
         msg = f"the weights in {where} do not fit the model that its {DESCRIPTION} describes ({some(wrong)})"
         raise InputError(msg)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)

@@ -40,13 +40,19 @@ def chosen_rows(mdata: MuData, setup: dict, split: str | None, indices: Any) -> 
     """Find positions of the genes asked for by split and by position or gene id."""
     rows = np.arange(mdata.n_obs)
     if indices is not None:
-        chosen = np.asarray(list(indices))
+        chosen = np.asarray([indices] if isinstance(indices, str | int) else list(indices))
+        if not len(chosen):
+            msg = "indices names no gene: give positions or gene ids, or None for all"
+            raise InputError(msg)
         if chosen.dtype.kind in "OUS":
             at = mdata.obs_names.get_indexer(chosen)
             if (at < 0).any():
                 msg = f"the MuData has no gene {some(chosen[at < 0])}: genes are named as in mdata.obs_names"
                 raise InputError(msg)
             chosen = at
+        elif chosen.dtype == bool or chosen.min() < -len(rows) or chosen.max() >= len(rows):
+            msg = f"indices must be positions from 0 to {len(rows) - 1}, or gene ids"
+            raise InputError(msg)
         rows = rows[chosen]
     if split is not None:
         of = split_values(mdata, setup["split_key"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def standardised(tables: GeneTables, fitted: dict) -> GeneTables:
     """Give the tables with levels in units of each sample's training genes, as estimators learn them."""
     scale = np.array([level_scale(fitted, s) for s in tables.samples])
     level = ((tables.level - scale[:, 0]) / scale[:, 1]).astype(np.float32)
-    return GeneTables(tables.genes, tables.samples, tables.marks, level, tables.label, tables.signal, tables.features)
+    return dataclasses.replace(tables, level=level)
 
 
 def thresholds_of(mdata: MuData, setup: dict, fitted: dict, samples: list[str]) -> dict[str, float]:
@@ -117,6 +118,23 @@ def thresholds_of(mdata: MuData, setup: dict, fitted: dict, samples: list[str]) 
         if not np.isnan(level[:, j]).all():
             thresholds[sample] = float(np.nanmedian(level[:, j]))
     return thresholds
+
+
+def warn_of_units(mdata: MuData, setup: dict, samples: list[str]) -> None:
+    """Say when a sample's expression has another unit than it had in training."""
+    rna = mdata.mod.get(setup["modalities"][schema.RNA])
+    if rna is None:
+        return
+    now = dict(zip(rna.var["sample"].astype(str), rna.var["unit"].astype(str), strict=True))
+    for sample in samples:
+        trained = setup["units"].get(sample)
+        if trained is not None and now.get(sample, trained) != trained:
+            logger.warning(
+                "sample %r was in %s when the model was trained and is in %s here: levels and labels do not compare",
+                sample,
+                trained,
+                now[sample],
+            )
 
 
 def _fit_scaler(bins, scales: list[str], marks: list[str], rows, tracks, transform: str) -> dict:

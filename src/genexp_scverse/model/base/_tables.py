@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from genexp_scverse import schema
-from genexp_scverse._errors import InputError
+from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
 from genexp_scverse.model.base._registration import _plain_window, array_fields, track_positions
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from genexp_scverse.pp.scaler import SignalScaler
 
+_LOGGED = ("log", "log_ratio")
 RESIDENT_BYTES = 4 * 2**30
 """Signal up to this size is scaled once and kept in memory (on the device); larger arrays stream."""
 
@@ -111,19 +113,16 @@ class SignalTable:
         self.shape = (bins.shape[0], len(tracks), len(marks), bins.shape[2])
         self.resident = int(np.prod(self.shape)) * 4 <= resident_bytes
         self._table: torch.Tensor | None = None
-        self.device: torch.device | str = "cpu"
 
     def to(self, device: torch.device | str) -> None:
         """Put the signal on `device` when it is small enough to stay in memory."""
-        self.device = device
         if self.resident:
             if self._table is None:
                 table = np.empty((self.shape[1], self.shape[0], *self.shape[2:]), np.float32)
                 for start in range(0, self.shape[0], 4096):
                     rows = np.arange(start, min(start + 4096, self.shape[0]))
-                    raw = _rows(self.bins, rows)
                     for s in range(self.shape[1]):
-                        table[s, rows] = self._scaled(raw, rows, s)
+                        table[s, rows] = self._scaled(rows, s)
                 self._table = torch.from_numpy(table)
             self._table = self._table.to(device)
 
@@ -133,18 +132,16 @@ class SignalTable:
             if self._table.shape[0] == 1:
                 return self._table[0][genes]
             return self._table[samples, genes]
-        rows, back = np.unique(genes.cpu().numpy(), return_inverse=True)
-        of = samples.cpu().numpy()
-        raw = _rows(self.bins, rows)
+        rows, of = genes.cpu().numpy(), samples.cpu().numpy()
         out = np.empty((len(of), *self.shape[2:]), np.float32)
         for s in np.unique(of):
             at = np.flatnonzero(of == s)
-            out[at] = self._scaled(raw[back[at]], rows[back[at]], s)
+            out[at] = self._scaled(rows[at], s)
         return torch.from_numpy(out).to(genes.device)
 
-    def _scaled(self, raw: np.ndarray, rows: np.ndarray, sample: int) -> np.ndarray:
+    def _scaled(self, rows: np.ndarray, sample: int) -> np.ndarray:
         tracks = self.tracks[sample]
-        x = self.scaler.transform(raw[:, tracks], [self.scales[t] for t in tracks], self.marks)
+        x = self.scaler.transform(_rows(self.bins, rows, tracks), [self.scales[t] for t in tracks], self.marks)
         if self.flip is not None:
             reverse = self.flip[rows]
             x[reverse] = x[reverse, :, ::-1]
@@ -176,6 +173,7 @@ def build_tables(
             raise InputError(msg)
         chromatin = mdata.mod[mods[schema.CHROMATIN]]
         _check_window(chromatin, setup)
+        _check_scales(chromatin, setup, samples, scaler.name)
         tables.signal = SignalTable(
             arrays["bins"],
             tracks=track_positions(chromatin, samples, setup["marks"]),
@@ -258,6 +256,24 @@ def _check_window(chromatin, setup: dict) -> None:
         raise InputError(msg)
 
 
-def _rows(array: Any, rows: np.ndarray) -> np.ndarray:
-    """Rows of an array in the order asked for; `rows` must be sorted and unique, as h5py and backed arrays need."""
-    return np.asarray(array[rows])
+def _check_scales(chromatin, setup: dict, samples: list[str], transform: str) -> None:
+    """Refuse a track that would be transformed in another way than the trained ones: other numbers."""
+    var = chromatin.var
+    for mark, trained in setup["scales"].items():
+        of = var["scale"][(var["mark"].astype(str) == mark) & var["sample"].astype(str).isin(samples)]
+        for scale in sorted(set(of.astype(str)) - set(trained)):
+            if transform == "auto" and (scale in _LOGGED) not in {t in _LOGGED for t in trained}:
+                msg = (
+                    f"{mark} is of scale {scale} in the MuData and was {some(trained)} in training: the model would "
+                    "read other numbers; correct the scale, or use tracks of the same kind"
+                )
+                raise InputError(msg)
+            logger.warning("%s is of scale %s here and was %s in training", mark, scale, some(trained))
+
+
+def _rows(array: Any, rows: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+    """Read some tracks of some genes in the order asked for, whatever order the array wants to be asked in."""
+    if isinstance(array, np.ndarray):
+        return np.asarray(array[rows[:, None], tracks])
+    unique, back = np.unique(rows, return_inverse=True)
+    return np.asarray(array[unique])[back][:, tracks]

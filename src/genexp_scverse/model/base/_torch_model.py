@@ -44,14 +44,16 @@ CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("one_cycle", "constant", 
 class TorchGeneModel(GeneModel):
     """A :class:`GeneModel` around a :class:`GeneModule`; a subclass gives `_network`."""
 
+    starts_anew = False
     module: GeneModule
 
     def _network(self) -> GeneModule:
         raise NotImplementedError
 
     def _build(self) -> None:
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        # the network is made on the CPU; no device is touched before training
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
             self.module = self._network()
         self.module.eval()
 
@@ -133,6 +135,16 @@ class TorchGeneModel(GeneModel):
             **self.settings[self.setting].get("train", {}),
             **{k: v for k, v in given.items() if v is not None},
         }
+        if unwanted := [k for k in trainer_kwargs if k.startswith("early_stopping_")]:
+            msg = f"train takes no {unwanted[0]}: the score is that of the validation genes; see patience"
+            raise InputError(msg)
+        for name in ("max_epochs", "batch_size"):
+            if options[name] < 1:
+                msg = f"{name}={options[name]} leaves nothing to train: give 1 or more"
+                raise InputError(msg)
+        if options["optimizer"] == "sgd" and optimizer == "sgd" and weight_decay is None:
+            # the decay of AdamW's default is decoupled from the gradient and far too strong here
+            options["weight_decay"] = 0.0
         for name, known in CHOICES.items():
             if options[name] not in known:
                 msg = f"{name}={options[name]!r} is not known: choose one of {', '.join(known)}"
@@ -142,7 +154,9 @@ class TorchGeneModel(GeneModel):
         if not len(valid):
             logger.warning("No validation gene has a measurement: the last epoch is kept, not the best")
         seed = self.seed if seed is None else int(seed)
-        with torch.random.fork_rng():
+        # a further training must not repeat the order of the first
+        seed += 0 if self.history is None else len(self.history)
+        with torch.random.fork_rng(devices=[] if accelerator == "cpu" else None):
             torch.manual_seed(seed)
             self._run(
                 train,
@@ -203,12 +217,15 @@ class TorchGeneModel(GeneModel):
         # scvi-tools' runner replaces the history, so what was there is put back in front of the new epochs
         before, self.history_ = self.history, {}
         data = PairData(torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed)
-        keep = KeepBest(self.module, before)
+        keep = KeepBest(0 if before is None else len(before))
+        if before is not None and len(valid):
+            keep.start_from(self.module, plan.score(PairBatches(data.valid_pairs, 1024)), self.fitted_["best_epoch"])
         callbacks = [keep, *trainer.pop("callbacks", [])]
         if early_stopping:
             # Lightning's own: that of scvi-tools prints to standard output
             callbacks.append(EarlyStopping("valid_score", mode="max", patience=options["patience"]))
-        trainer = {"logger": False, "check_val_every_n_epoch": 1, **trainer}
+        # cudnn's benchmark mode would choose kernels by their time, and numbers with them
+        trainer = {"logger": False, "benchmark": False, "check_val_every_n_epoch": 1, **trainer}
         with _quiet():
             runner = TrainRunner(
                 self,
@@ -223,19 +240,30 @@ class TorchGeneModel(GeneModel):
         try:
             with _quiet(), interruptible(runner.trainer):
                 runner()
-        except (SystemExit, KeyboardInterrupt):
+        except BaseException as error:
             # Lightning turns Ctrl-C raised inside a step into SystemExit
-            logger.warning("Interrupted: the best epoch so far is kept")
-            if not plan.records:
+            interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+            if not interrupted or not plan.records:
                 self.history_ = before
-                raise KeyboardInterrupt from None
+                self._as_before(keep)
+                if interrupted:
+                    raise KeyboardInterrupt from None
+                raise
+            logger.warning("Interrupted: the best epoch so far is kept")
             self.is_trained_ = True
-        except BaseException:
-            self.history_ = before
-            raise
+        # the trainer lives on with the plan; the tables need not
+        del plan.tables
         keep.restore(self.module)
         self.module.eval()
         self._record(before, plan, keep)
+
+    def _as_before(self, keep: KeepBest) -> None:
+        """Undo what a training that failed did to the weights."""
+        if self.is_trained_:
+            keep.restore(self.module)
+            self.module.eval()
+        else:
+            self._build()
 
     def _record(self, before: pd.DataFrame | None, plan: SupervisedPlan, keep: KeepBest) -> None:
         new = pd.DataFrame(plan.records)

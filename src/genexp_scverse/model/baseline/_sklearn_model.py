@@ -86,6 +86,20 @@ class SklearnModel(GeneModel):
             self.regressor = regressor.fit(x[known], level[known])
         self.is_trained_ = True
 
+    def to_device(self, device: Any) -> None:
+        """Do nothing: scikit-learn stays on the CPU.
+
+        Parameters
+        ----------
+        device
+            What networks take.
+        """
+
+    @property
+    def device(self) -> str:
+        """Where the estimators are: always ``cpu``."""
+        return "cpu"
+
     def _features(self, tables: GeneTables, pairs: np.ndarray) -> np.ndarray:
         """Pairs x (marks x pooled bins, then features of the DNA), float32."""
         parts = []
