@@ -342,7 +342,7 @@ def test_wrong_hyperparameters_are_said(name):
     cls, mdata = gx.model.model_class(name), make_mdata(n_genes=60)
     with pytest.raises(InputError, match="target='levels' is not known: choose one of label, expression, both"):
         cls(mdata, target="levels")
-    with pytest.raises(InputError, match="transform='bogus' is not known: .*auto, log1p, arcsinh, none, raw"):
+    with pytest.raises(InputError, match=r"transform='bogus' is not known: .*auto, log1p, arcsinh, none, raw"):
         cls(mdata, transform="bogus")
 
 
@@ -352,7 +352,7 @@ def test_trainings_that_cannot_be_are_said():
         model.train(0)
     with pytest.raises(InputError, match="batch_size=0 leaves nothing to train"):
         model.train(1, batch_size=0)
-    with pytest.raises(InputError, match="train takes no early_stopping_patience: .*see patience"):
+    with pytest.raises(InputError, match=r"train takes no early_stopping_patience: .*see patience"):
         model.train(1, early_stopping_patience=3)
     assert not model.is_trained_
 
