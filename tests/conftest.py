@@ -3,10 +3,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import matplotlib as mpl
-import pytest
+# The networks of the tests are small: threads would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from genexp_scverse._logging import logger
+import matplotlib as mpl  # noqa: E402
+import pytest  # noqa: E402
+
+from genexp_scverse._logging import logger  # noqa: E402
 
 mpl.use("Agg")
 
