@@ -6,10 +6,10 @@ from pathlib import Path
 # The networks of the tests are small: threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import matplotlib as mpl  # noqa: E402
-import pytest  # noqa: E402
+import matplotlib as mpl
+import pytest
 
-from genexp_scverse._logging import logger  # noqa: E402
+from genexp_scverse._logging import logger
 
 mpl.use("Agg")
 
