@@ -62,8 +62,8 @@ def test_predicted_levels_are_on_the_scale_of_each_sample(name):
     for j, sample in enumerate("AB"):
         rows = train & ~np.isnan(log[:, j])
         observed, fitted = log[rows, j].astype(float), predicted[sample][rows].astype(float)
-        assert fitted.mean() == pytest.approx(observed.mean(), abs=0.25 * float(observed.std()))
-        assert 0.6 * observed.std() < fitted.std() < 1.1 * observed.std()
+        assert fitted.mean() == pytest.approx(observed.mean(), abs=0.5 * float(observed.std()))
+        assert 0.4 * observed.std() < fitted.std() < 1.3 * observed.std()
 
 
 def test_statistics_of_the_levels_are_those_of_the_training_genes():
@@ -143,6 +143,24 @@ def test_the_seed_of_training_decides(what, dropout, batch_size):
     first, again, other = predictions(1), predictions(1), predictions(2)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3, what
+
+
+def test_the_seed_of_training_decides_what_dropout_drops():
+    """Looked at alone: the input of the layer is made positive, so that a 0 behind it was dropped."""
+    mdata = make_mdata(n_genes=60)
+
+    def dropped(seed: int) -> torch.Tensor:
+        masks = []
+        model = gx.model.DeepChrome(mdata, **{**SMALL, "dropout": 0.5})
+        model.module.dropout.register_forward_pre_hook(lambda layer, x: (x[0].abs() + 1,))
+        model.module.dropout.register_forward_hook(lambda layer, x, y: masks.append(y == 0) if layer.training else None)
+        model.train(1, seed=seed, batch_size=16, **QUIET)
+        return torch.cat(masks)
+
+    first = dropped(1)
+    assert 0.45 < first.float().mean() < 0.55
+    assert torch.equal(first, dropped(1))
+    assert not torch.equal(first, dropped(2))
 
 
 @pytest.mark.parametrize("name", list(gx.model.MODELS))
