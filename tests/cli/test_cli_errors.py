@@ -178,6 +178,10 @@ def test_demo(tmp_path, fails):
         (["predict", "d", "m", "--split", "tests"], "invalid choice: 'tests'"),
         (["evaluate", "d", "m", "--bootstrap", "-1"], "--bootstrap"),
         (["demo"], "required: -o/--output"),
+        (["demo", "-o", "d", "--seed", "-1"], "--seed"),
+        (["build", "--genes", "g", "-o", "x.h5mu", "--seed", "4294967296"], "no whole number from 0 to 4294967295"),
+        (["train", "Linear", "m", "-o", "d", "--seed", "4294967296"], "no whole number from 0 to 4294967295"),
+        (["evaluate", "d", "m", "--seed", "4294967296"], "no whole number from 0 to 4294967295"),
     ],
 )
 def test_arguments(argv, said, capsys):

@@ -121,7 +121,7 @@ def _build(commands) -> None:
     )
     split.add_argument("--test-chroms", metavar="LIST", help="chromosomes of the test genes, separated by commas")
     split.add_argument("--valid-chroms", metavar="LIST", help="chromosomes of the validation genes, likewise")
-    split.add_argument("--seed", type=_count, default=0, metavar="N", help=_SEED % "the draw")
+    split.add_argument("--seed", type=_seed, default=0, metavar="N", help=_SEED % "the draw")
     split.add_argument("--fold", metavar="COLUMN", help="split by this column of the gene table instead")
     split.add_argument("--test-folds", metavar="LIST", help="folds of the test genes, separated by commas")
     split.add_argument(
@@ -182,7 +182,7 @@ def _train(commands) -> None:
         default="auto",
         help="where a network is trained (default auto: a GPU where there is one)",
     )
-    p.add_argument("--seed", type=_count, default=0, metavar="N", help=_SEED % "initial weights and batches")
+    p.add_argument("--seed", type=_seed, default=0, metavar="N", help=_SEED % "initial weights and batches")
 
 
 def _predict(commands) -> None:
@@ -225,7 +225,7 @@ def _evaluate(commands) -> None:
         metavar="N",
         help="resamples of the genes for the intervals, 0 for none (default %(default)s)",
     )
-    p.add_argument("--seed", type=_count, default=0, metavar="N", help=_SEED % "the resampling")
+    p.add_argument("--seed", type=_seed, default=0, metavar="N", help=_SEED % "the resampling")
 
 
 def _demo(commands) -> None:
@@ -239,7 +239,7 @@ def _demo(commands) -> None:
     p.set_defaults(run=_later("_demo"))
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="directory to write to")
     p.add_argument("--small", action="store_true", help="fewer genes, epochs and resamples: some 20 seconds")
-    p.add_argument("--seed", type=_count, default=0, metavar="N", help=_SEED % "the genome and of the models")
+    p.add_argument("--seed", type=_seed, default=0, metavar="N", help=_SEED % "the genome and of the models")
 
 
 def _later(module: str) -> Callable[[argparse.Namespace], int | None]:
@@ -266,6 +266,10 @@ def _count(text: str) -> int:
 
 def _positive(text: str) -> int:
     return _whole(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0, 2**32 - 1)
 
 
 def _kmer(text: str) -> int:
