@@ -376,3 +376,69 @@ def test_a_name_that_says_pickle_is_no_pickle(tmp_path):
     mdata.uns["name"] = "pickle"
     gx.io.write_mudata(mdata, tmp_path / "m.zarr")
     assert gx.io.read_mudata(tmp_path / "m.zarr").uns["name"] == "pickle"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_text_of_the_string_type_is_written_as_plain_text(tmp_path, ending):
+    """A file of pandas 3 read under pandas 2 has such columns and such an index."""
+    mdata = make()
+    mdata.obs["note"] = pd.array(["a", None, "b", "c", "d", "e", "f"], dtype="string")
+    mdata["chromatin"].var["lab"] = pd.array(["Broad", "UW"], dtype="string")
+    mdata["rna"].obs["kind"] = pd.array(list("abcdefg"), dtype="string")
+    mdata.obs.index = mdata.obs.index.astype("string")
+    mdata["chromatin"].var.index = mdata["chromatin"].var.index.astype("string")
+    mdata.uns["table"] = pd.DataFrame({"text": pd.array(["x", None], dtype="string")}, index=["0", "1"])
+    mdata.uns["deep"] = {"table": mdata.uns["table"].copy()}
+    gx.io.write_mudata(mdata, tmp_path / f"m{ending}")
+    assert str(mdata.obs["note"].dtype) == str(mdata.uns["deep"]["table"]["text"].dtype) == "string"
+    back = gx.io.read_mudata(tmp_path / f"m{ending}")
+    assert_same(mdata, back)
+    if ending == ".h5mu":
+        with h5py.File(tmp_path / "m.h5mu") as file:
+            for name in ("obs/_index", "mod/chromatin/var/_index", "mod/rna/obs/_index"):
+                assert file[name].attrs["encoding-type"] == "string-array"
+            for name in ("obs/note", "uns/table/text", "uns/deep/table/text"):
+                assert file[name].attrs["encoding-type"] == "categorical"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_slash_in_a_key_is_refused(tmp_path, ending):
+    path = tmp_path / f"m{ending}"
+    gx.io.write_mudata(make(), path)
+    before = contents(tmp_path)
+    places = {
+        "layers": lambda m: m["rna"].layers.__setitem__("a/b", m["rna"].X),
+        "obsm": lambda m: m["chromatin"].obsm.__setitem__("a/b", np.ones((7, 2))),
+        "varm": lambda m: m["chromatin"].varm.__setitem__("a/b", np.ones((2, 2))),
+        "var": lambda m: m["chromatin"].var.__setitem__("a/b", 1),
+        "obs": lambda m: m.obs.__setitem__("a/b", 1),
+        "uns": lambda m: m.uns.__setitem__("a/b", 1),
+        r"uns\['deep'\]": lambda m: m.uns.__setitem__("deep", {"a/b": 1}),
+    }
+    for place, plant in places.items():
+        mdata = make()
+        plant(mdata)
+        with pytest.raises(InputError, match=rf"the key 'a/b' of (modality '\w+': )?{place} holds a slash.*rename it"):
+            gx.io.write_mudata(mdata, path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_object_that_no_file_keeps_is_named(tmp_path, ending):
+    path = tmp_path / f"m{ending}"
+    gx.io.write_mudata(small(), path)
+    before = contents(tmp_path)
+    for value, kind in ((Path("x"), r"\w*Path"), ({1, 2}, "set"), (object(), "object")):
+        mdata = make()
+        mdata.uns["mine"] = value
+        with pytest.raises(InputError, match=rf"could not be written \(uns\['mine'\] holds the type {kind}, "):
+            gx.io.write_mudata(mdata, path)
+    mdata = make()
+    mdata["rna"].obs["lists"] = [[1], [2, 3], [], [4], [5], [6], [7]]
+    with pytest.raises(InputError, match=r"modality 'rna': obs\['lists'\] holds the type list, "):
+        gx.io.write_mudata(mdata, path)
+    mdata = make()
+    mdata.uns["deep"] = {"pair": ("a", 1, None)}
+    with pytest.raises(InputError, match=r"\(uns\['deep'\]\['pair'\] holds the type tuple, "):
+        gx.io.write_mudata(mdata, path)
+    assert contents(tmp_path) == before

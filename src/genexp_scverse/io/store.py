@@ -8,20 +8,18 @@ import shutil
 import tempfile
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import mudata
-import pandas as pd
+from anndata._io.specs.registry import IORegistryError
 from mudata import MuData
 
 from genexp_scverse import schema
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError
-from genexp_scverse.io.assemble import _storable
+from genexp_scverse.io._store_content import as_written, check_content, not_writable
 
 _SUFFIXES = (".h5mu", ".zarr")
 
@@ -40,7 +38,7 @@ def write_mudata(mdata: MuData, path: str | Path) -> None:
     ------
     InputError
         When the ending is another one, the folder cannot be written to, or a folder that is no zarr store
-        would be replaced.
+        would be replaced; when a key holds a slash, or an object is there that no file can keep.
 
     Examples
     --------
@@ -53,12 +51,13 @@ def write_mudata(mdata: MuData, path: str | Path) -> None:
     """
     path = Path(path)
     check_output(path)
+    check_content(mdata)
     folder: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         beside = folder / path.name
-        with _as_written(mdata), warnings.catch_warnings():
+        with as_written(mdata), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if path.suffix == ".h5mu":
                 mdata.write_h5mu(beside)
@@ -70,6 +69,12 @@ def write_mudata(mdata: MuData, path: str | Path) -> None:
         if not (isinstance(error, OSError) or isinstance(error.__context__, OSError)):
             raise
         msg = f"{path} could not be written ({_one_line(error)}): nothing was changed there"
+        raise InputError(msg) from error
+    except (TypeError, AttributeError, IORegistryError, ValueError, NotImplementedError) as error:
+        if isinstance(error, InputError):
+            raise
+        what = not_writable(mdata) or _one_line(" ".join([str(error), *getattr(error, "__notes__", [])]))
+        msg = f"{path} could not be written ({what}): turn it into text, numbers or a table, or take it out"
         raise InputError(msg) from error
     finally:
         if folder is not None:
@@ -171,44 +176,6 @@ _UNREADABLE = (
 """What h5py, zarr, anndata and mudata raise on a file that is none of theirs."""
 
 
-@contextmanager
-def _as_written(mdata: MuData) -> Iterator[None]:
-    """Take out, while it is written, what holds in memory alone; make text with gaps categorical."""
-    # scvi-tools' registration refers to the object in memory
-    registration = {k: mdata.uns.pop(k) for k in list(mdata.uns) if str(k).startswith("_scvi")}
-    frames: list[tuple[Any, str, pd.DataFrame]] = []
-    for holder, key in [(mdata, "obs"), *((adata, k) for adata in mdata.mod.values() for k in ("obs", "var"))]:
-        before = getattr(holder, key)
-        after = _frame_as_written(before)
-        if after is not before:
-            frames.append((holder, key, before))
-            setattr(holder, key, after)
-    intervals = mdata.uns.get("intervals")
-    try:
-        if isinstance(intervals, dict):
-            mdata.uns["intervals"] = {
-                k: _frame_as_written(v) if isinstance(v, pd.DataFrame) else v for k, v in intervals.items()
-            }
-        yield
-    finally:
-        mdata.uns.update(registration)
-        if intervals is not None:
-            mdata.uns["intervals"] = intervals
-        for holder, key, before in frames:
-            setattr(holder, key, before)
-
-
-def _frame_as_written(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `frame` itself where every column can be written."""
-    columns = {c: _storable(frame[c]) for c in frame if frame[c].isna().any()}
-    changed = {c: v for c, v in columns.items() if v is not frame[c] and v.dtype != frame[c].dtype}
-    index_is_text = pd.api.types.is_string_dtype(frame.index.dtype)
-    if not changed and index_is_text:
-        return frame
-    frame = frame.assign(**changed)
-    return frame if index_is_text else frame.set_axis(frame.index.astype(str), axis=0)
-
-
 def _put_in_place(beside: Path, path: Path, folder: Path) -> None:
     """Replace at once; a folder that is there cannot be, so it steps aside and comes back if that fails."""
     before = folder / "before"
@@ -222,7 +189,7 @@ def _put_in_place(beside: Path, path: Path, folder: Path) -> None:
         raise
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException | str) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 200 else f"{text[:197]}..."
 
