@@ -275,3 +275,13 @@ def test_a_track_that_vanishes_is_named(files, monkeypatch, small_genome):
     monkeypatch.setattr("genexp_scverse.io.build.report_join", lambda *_: (files / "B.H3K4me3.bw").unlink())
     with pytest.raises(InputError, match=r"B\.H3K4me3\.bw was there a moment ago and is gone"):
         small_genome.build(files)
+
+
+def test_a_slash_in_a_column_of_the_genes(files, small_genome, tmp_path):
+    table = gx.io.read_genes(files / "genes.gtf").assign(**{"GC/AT": 0.5})
+    with pytest.raises(gx.InputError, match="has the column 'GC/AT', whose slash no file can keep: rename it"):
+        small_genome.build(files, genes=table)
+    table.reset_index().to_csv(tmp_path / "genes.tsv", sep="\t", index=False)
+    mdata = small_genome.build(files, genes=tmp_path / "genes.tsv")
+    gx.io.write_mudata(mdata, tmp_path / "m.h5mu")
+    assert gx.io.read_mudata(tmp_path / "m.h5mu").obs["GC_AT"].tolist() == [0.5] * 4

@@ -587,3 +587,13 @@ def test_abc_gene_list(shared_data):
     genes = read_genes(shared_data / "k562_chr22_abc_hg38" / "GeneList.txt.gz")
     assert len(genes) == 418
     assert genes.loc["ENSG00000130538", ["chrom", "tss", "gene_name"]].tolist() == ["chr22", 15528158, "OR11H1"]
+
+
+def test_a_slash_in_a_column_is_renamed(tmp_path, caplog):
+    path = tmp_path / "genes.tsv"
+    path.write_text("gene_id\tchrom\ttss\tstrand\tGC/AT\ng1\tchr1\t5\t+\t0.5\ng2\tchr1\t9\t-\t0.25\n")
+    assert read_genes(path)["GC_AT"].tolist() == [0.5, 0.25]
+    assert "columns renamed: GC/AT to GC_AT" in caplog.text
+    path.write_text("gene_id\tchrom\ttss\tstrand\tGC/AT\tGC_AT\ng1\tchr1\t5\t+\t0.5\t1\n")
+    with pytest.raises(InputError, match=r"column 'GC/AT' of .*genes\.tsv holds a slash.*rename it"):
+        read_genes(path)

@@ -34,6 +34,10 @@ def check_genes(genes: pd.DataFrame) -> pd.DataFrame:
     if missing:
         msg = f"the table of genes lacks the column {some(missing)}: it has {some(genes.columns, 6)}"
         raise InputError(msg)
+    slashed = [c for c in genes if "/" in str(c)]
+    if slashed:
+        msg = f"the table of genes has the column {some(slashed)}, whose slash no file can keep: rename it"
+        raise InputError(msg)
     if not len(genes):
         msg = "the table of genes has no row: give at least one gene"
         raise InputError(msg)

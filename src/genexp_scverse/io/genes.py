@@ -34,7 +34,8 @@ def read_genes(
 
     The kind of file is seen from its content, plain or gzip: GTF and GFF3 (GENCODE, Ensembl, RefSeq, SGD),
     BED with at least six columns (the name is the gene id), or a table with a header (gene_id, chrom, strand,
-    and tss or start and end; other columns are kept as they are). Positions of BED and tables are 0-based
+    and tss or start and end; other columns are kept as they are, with ``_``
+    for a slash in their name). Positions of BED and tables are 0-based
     half-open; the 1-based closed ones of GTF and GFF3 are converted. The TSS is the first base of the gene on
     its strand: start on +, end - 1 on -.
 
@@ -93,7 +94,7 @@ def read_genes(
         msg = f"tss_column={tss_column!r} is for tables, but {path} is a {kind.upper()}: use tss_source"
         raise InputError(msg)
     if kind == "table":
-        table = read_gene_table(path, tss_column=tss_column)
+        table = _storable_names(read_gene_table(path, tss_column=tss_column), str(path))
     elif kind == "bed":
         table = read_bed(path)
     else:
@@ -127,6 +128,19 @@ def _kind(path: str | Path) -> str:
 
 def _are_positions(fields: list[str]) -> bool:
     return all(re.fullmatch(r"-?\d+", field) for field in fields)
+
+
+def _storable_names(table: pd.DataFrame, path: str) -> pd.DataFrame:
+    """Put ``_`` for a slash in names of columns: no file of a MuData keeps one."""
+    renamed = {name: name.replace("/", "_") for name in table if "/" in name}
+    if not renamed:
+        return table
+    taken = [name for name, new in renamed.items() if [*table, *renamed.values()].count(new) > 1]
+    if taken:
+        msg = f"column {some(taken)} of {path} holds a slash, and with '_' for it the name is there twice: rename it"
+        raise InputError(msg)
+    logger.info("%s: columns renamed: %s", path, ", ".join(f"{old} to {new}" for old, new in renamed.items()))
+    return table.rename(columns=renamed)
 
 
 def _finish(
