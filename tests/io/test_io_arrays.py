@@ -243,3 +243,14 @@ def test_obs_stays_free_of_columns_of_modalities():
 def test_errors(given, message):
     with pytest.raises(gx.InputError, match=message):
         small(**given)
+
+
+def test_arrays_can_be_written_to():
+    """Pandas 3 hands out views that cannot."""
+    expression = pd.DataFrame({"sample": np.float32([1, 2, 3])}, index=["g1", "g2", "g3"])
+    mdata = small(expression=expression, unit="tpm", labels=pd.DataFrame({"sample": [0, 1, 0]}, index=expression.index))
+    rna = mdata["rna"]
+    for array in (rna.X, rna.layers["log"], rna.layers["label"], mdata["chromatin"].X, mdata["chromatin"].obsm["bins"]):
+        array[1] = 1
+        assert (np.asarray(array)[1] == 1).all()
+    assert expression["sample"].tolist() == [1, 2, 3]

@@ -64,7 +64,8 @@ def assemble_rna(
         levels = _reindexed(expression, index, "expression")
         samples = list(levels.columns)
         units = _units(samples, expression.attrs.get("unit"))
-        x = levels.to_numpy(np.float32)
+        # pandas 3 gives views that cannot be written to
+        x = levels.to_numpy(np.float32, copy=True)
         _check_levels(x, samples, units)
     else:
         x = np.empty((len(index), 0), np.float32)
@@ -79,7 +80,7 @@ def assemble_rna(
     as_given = np.array([u == "log" for u in units], bool)
     rna.layers[LOG] = np.where(as_given, x, np.log1p(np.where(as_given, 0, x))).astype(np.float32)
     if labels is not None:
-        rna.layers[LABEL] = classes.reindex(columns=samples).to_numpy(np.float32)
+        rna.layers[LABEL] = classes.reindex(columns=samples).to_numpy(np.float32, copy=True)
     return rna
 
 
