@@ -54,12 +54,15 @@ def test_a_view_is_refused():
         gx.model.DeepChrome(mdata[:40])
 
 
-def test_a_copy_is_registered_for_itself():
-    """scvi-tools refuses a copy, since it carries the id of the original."""
+def test_a_copy_is_registered_for_itself(caplog):
+    """scvi-tools refuses a copy, since it carries the id of the original; here it keeps the setup."""
     mdata = make_mdata(n_genes=60)
     gx.model.DeepChrome.setup_mudata(mdata, marks=["H3K4me3"])
     copy = mdata.copy()
-    assert gx.model.DeepChrome(copy).setup_["marks"] == ["H3K4me3", "H3K27me3", "H3K36me3"]
+    assert gx.model.DeepChrome(copy).setup_["marks"] == ["H3K4me3"]
+    assert "is a copy of one that was set up" in caplog.text
+    gx.model.DeepChrome.setup_mudata(copy, marks=["H3K36me3"])
+    assert gx.model.DeepChrome(copy).setup_["marks"] == ["H3K36me3"]
     assert gx.model.DeepChrome(mdata).setup_["marks"] == ["H3K4me3"]
 
 

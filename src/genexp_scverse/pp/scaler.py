@@ -114,6 +114,9 @@ class SignalScaler:
                 msg = f"mark {mark!r} is not covered at all in the training genes: leave it out (marks=)"
                 raise InputError(msg)
             deviation = float(np.sqrt(total[2] / total[0]))
+            if not np.isfinite(deviation):
+                msg = f"mark {mark!r} holds infinite values in the training genes: mend the track or leave it out"
+                raise InputError(msg)
             if not deviation > 1e-6 * abs(total[1]):
                 logger.warning("mark %r is constant in the training genes: it is left unscaled", mark)
                 deviation = 1.0

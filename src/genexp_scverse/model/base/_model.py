@@ -15,15 +15,16 @@ from genexp_scverse import metrics, schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import _save
+from genexp_scverse.model.base._limits import Limit, check_limits
 from genexp_scverse.model.base._registered import RegisteredModel
 from genexp_scverse.model.base._registration import TARGETS
 from genexp_scverse.model.base._selection import chosen_rows, chosen_samples, store_predictions
 from genexp_scverse.model.base._statistics import (
     ensure_split,
     fit_statistics,
-    has_levels,
     level_scale,
     measured_pairs,
+    only_labels,
     thresholds_of,
     warn_of_units,
 )
@@ -45,6 +46,8 @@ class GeneModel(RegisteredModel):
     """Whether a further call of `train` begins from nothing, with statistics of its own."""
     name: ClassVar[str]
     """Under which predictions and patterns are stored by default."""
+    limits: ClassVar[Mapping[str, Limit]] = {}
+    """Least and largest values of the numeric hyperparameters."""
     settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     """Named settings: hyperparameters that the setting changes; ``train`` holds arguments of training."""
 
@@ -85,6 +88,7 @@ class GeneModel(RegisteredModel):
             if value not in known:
                 msg = f"{key}={value!r} is not known: choose one of {', '.join(known)}"
                 raise InputError(msg)
+        check_limits(self.hyperparameters_, self.limits)
         self.fitted_: dict[str, Any] = {}
         self.history_: Any = None
         self._build()
@@ -347,6 +351,7 @@ class GeneModel(RegisteredModel):
         if mdata is None:
             msg = "the model was loaded without a MuData: pass one, model.predict(mdata)"
             raise InputError(msg)
+        schema.validate(mdata)
         return mdata
 
     def _tables(self, mdata: MuData, samples: list[str], *, few: bool = False) -> GeneTables:
@@ -366,15 +371,13 @@ class GeneModel(RegisteredModel):
         setup = self.setup_
         ensure_split(mdata, setup["split_key"])
         if not self.is_trained_ or self.starts_anew:
-            if setup["target"] == "both" and not has_levels(mdata, setup):
+            labels_alone = setup["target"] == "both" and only_labels(mdata, setup)
+            self.fitted_ = fit_statistics(mdata, setup, self.hyperparameters_["transform"])
+            if labels_alone:
                 logger.info("No expression levels among the training genes: the model learns labels alone")
                 setup["target"] = "label"
                 self._build()
-            self.fitted_ = fit_statistics(mdata, setup, self.hyperparameters_["transform"])
         train, valid = measured_pairs(mdata, setup, self.fitted_["thresholds"])
-        if not len(train):
-            msg = "no training gene has a measured level or label: check the split and the expression table"
-            raise InputError(msg)
         self.fitted_["n_train"] = len(train)
         seen = {str(g) for g in mdata.obs_names[np.unique(train[:, 0])]}
         self.fitted_["training_genes"] = sorted(seen.union(self.fitted_.get("training_genes", [])))

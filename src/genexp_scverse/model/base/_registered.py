@@ -11,6 +11,7 @@ from scvi.model.base import BaseModelClass
 
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError
+from genexp_scverse._logging import logger
 from genexp_scverse.model.base._registration import array_fields, resolve_setup
 from genexp_scverse.model.base._selection import chosen_samples
 
@@ -143,5 +144,8 @@ class RegisteredModel(BaseModelClass):
         manager = None
         if hasattr(mdata, "uns"):
             manager = cls._setup_adata_manager_store.get(mdata.uns.get("_scvi_uuid", ""))
-        if manager is None or manager.adata is not mdata:
+        if manager is None:
             cls.setup_mudata(mdata)
+        elif manager.adata is not mdata:
+            logger.info("The MuData is a copy of one that was set up for %s: the same setup is used", cls.__name__)
+            cls.setup_mudata(mdata, **manager._registry["setup_args"])

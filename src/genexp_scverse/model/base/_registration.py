@@ -160,11 +160,14 @@ def resolve_setup(
         "features": [],
         "scales": {},
         "units": {},
+        "binning": None,
+        "dna": None,
     }
     chromatin = mdata.mod.get(mods[schema.CHROMATIN]) if schema.CHROMATIN in reads else None
     if chromatin is not None:
         setup["n_bins"] = int(chromatin.obsm[schema.BINS].shape[2])
         setup["window"] = _plain_window(chromatin)
+        setup["binning"] = plain(chromatin.uns.get("binning"))
         setup["samples"], setup["marks"] = _samples_and_marks(mdata, chromatin, setup)
         used = chromatin.var[chromatin.var["sample"].isin(setup["samples"])]
         setup["scales"] = {
@@ -175,6 +178,7 @@ def resolve_setup(
     dna = mdata.mod.get(mods[schema.DNA]) if schema.DNA in reads else None
     if dna is not None:
         setup["features"] = [str(v) for v in dna.var_names]
+        setup["dna"] = [plain(dna.uns.get(key)) for key in ("window", "sequence_features")]
     if mods[schema.RNA] in mdata.mod:
         var = mdata.mod[mods[schema.RNA]].var
         units = dict(zip(var["sample"].astype(str), var["unit"].astype(str), strict=True))
@@ -272,6 +276,13 @@ def _plain_window(chromatin: AnnData) -> dict | None:
         return None
     plain: dict[str, int | bool] = {k: int(window[k]) for k in ("upstream", "downstream", "bin_size")}
     return {**plain, "stranded": bool(window["stranded"])}
+
+
+def plain(settings: Any) -> dict[str, str] | None:
+    """Give settings of ``uns`` as text, which is the same before and after a file."""
+    if settings is None:
+        return None
+    return {str(k): str(np.asarray(v).tolist()) for k, v in sorted(settings.items())}
 
 
 def _as_list(values) -> list[str] | None:

@@ -13,7 +13,9 @@ import numpy as np
 from genexp_scverse._errors import InputError, some
 
 FORMAT = 1
+KEYS = ("model", "setting", "seed", "hyperparameters", "setup", "fitted", "history")
 DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
+OWN = (DESCRIPTION, WEIGHTS, "classifier.skops", "regressor.skops")
 
 
 def write_model(directory: str | Path, description: dict, files: dict[str, Any], *, overwrite: bool) -> None:
@@ -46,7 +48,7 @@ def write_model(directory: str | Path, description: dict, files: dict[str, Any],
         beside.chmod(0o755)
         if directory.exists():
             for other in directory.iterdir():
-                if other.name != DESCRIPTION and other.suffix not in (".npz", ".skops"):
+                if other.name not in OWN:
                     _copy(other, beside / other.name)
             directory.rename(before)
         try:
@@ -55,12 +57,15 @@ def write_model(directory: str | Path, description: dict, files: dict[str, Any],
             if before.exists():
                 before.rename(directory)
             raise
+        shutil.rmtree(before, ignore_errors=True)
     except OSError as error:
+        if before.exists():
+            msg = f"{directory} could not be written ({error}): what was there is in {before}, rename it"
+            raise InputError(msg) from None
         msg = f"{directory} could not be written ({error}): nothing was changed there"
         raise InputError(msg) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)
 
 
 def read_description(directory: str | Path) -> dict:
@@ -71,7 +76,10 @@ def read_description(directory: str | Path) -> dict:
         raise InputError(msg)
     try:
         description = json.loads(path.read_text())
-        version, _ = description["format"], description["model"]
+        version = description["format"]
+        missing = [k for k in KEYS if k not in description]
+        if missing:
+            raise KeyError(some(missing))
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{path} cannot be read ({error}): the file is damaged, save the model again"
         raise InputError(msg) from None

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 def chosen_samples(mdata: MuData, setup: dict, samples: Sequence[str] | str | None) -> list[str]:
     """Choose samples to predict: those asked for, else those of the model that are there, else all with its marks."""
     if samples is not None:
-        return [samples] if isinstance(samples, str) else list(samples)
+        names = [samples] if isinstance(samples, str) else list(samples)
+        rna = mdata.mod.get(setup["modalities"][schema.RNA])
+        known = {*setup["samples"], *([] if rna is None else rna.var["sample"].astype(str))}
+        # a model of tracks checks names against the tracks
+        if not names or (not setup["marks"] and set(names) - known):
+            msg = f"there is no sample {some(names)}: the model and the MuData have {some(sorted(known), 6)}"
+            raise InputError(msg)
+        return names
     mods = setup["modalities"]
     if setup["marks"]:
         if mods[schema.CHROMATIN] not in mdata.mod:
@@ -32,8 +39,8 @@ def chosen_samples(mdata: MuData, setup: dict, samples: Sequence[str] | str | No
     else:
         rna = mdata.mod.get(mods[schema.RNA])
         there = [] if rna is None else [str(s) for s in rna.var["sample"]]
-    known = [s for s in setup["samples"] if s in there]
-    return known or there or setup["samples"]
+    ours = [s for s in setup["samples"] if s in there]
+    return ours or there or setup["samples"]
 
 
 def chosen_rows(mdata: MuData, setup: dict, split: str | None, indices: Any) -> np.ndarray:

@@ -46,6 +46,9 @@ def fit_statistics(mdata: MuData, setup: dict, transform: str) -> dict[str, Any]
     fitted: dict[str, Any] = {"thresholds": {}, "level_mean": {}, "level_std": {}}
     for j, sample in enumerate(samples):
         y = level[:, j][~np.isnan(level[:, j])].astype(np.float64)
+        if np.isinf(y).any():
+            msg = f"{int(np.isinf(y).sum())} levels of sample {sample!r} are infinite: mend or drop these genes"
+            raise InputError(msg)
         if not len(y) and (setup["target"] == "expression" or np.isnan(label[:, j]).all()):
             msg = (
                 f"sample {sample!r} has no measured gene among the {len(training)} training genes: check the split "
@@ -78,13 +81,46 @@ def measured_pairs(mdata: MuData, setup: dict, thresholds: dict[str, float]) -> 
     measured = {"label": has_label, "expression": has_level, "both": has_label | has_level}[setup["target"]]
     split = split_values(mdata, setup["split_key"])
     train, valid = (np.argwhere(measured & (split == s)[:, None]) for s in ("train", "valid"))
+    if not len(train):
+        msg = "no training gene has a measured level or label: check the split and the expression table"
+        raise InputError(msg)
+    if setup["target"] != "expression" and len(np.unique(label[has_label & (split == "train")[:, None]])) < 2:
+        msg = (
+            "all training genes have the same label, so there is nothing to tell apart: check the expression of the "
+            'training genes, or train with target="expression"'
+        )
+        raise InputError(msg)
+    _warn_of_other_labels(mdata, setup, label)
     return train, valid
 
 
-def has_levels(mdata: MuData, setup: dict) -> bool:
-    """Tell whether any training gene has a level."""
-    level, _ = targets(mdata, setup["modalities"][schema.RNA], setup["samples"], {})
-    return bool((~np.isnan(level[split_values(mdata, setup["split_key"]) == "train"])).any())
+def only_labels(mdata: MuData, setup: dict) -> bool:
+    """Tell whether the training genes have labels and not one level."""
+    level, label = targets(mdata, setup["modalities"][schema.RNA], setup["samples"], {})
+    training = split_values(mdata, setup["split_key"]) == "train"
+    return bool(np.isnan(level[training]).all() and not np.isnan(label[training]).all())
+
+
+def _warn_of_other_labels(mdata: MuData, setup: dict, label: np.ndarray) -> None:
+    """Labels follow from levels; a layer that says otherwise is the user's, or of another split."""
+    rna = mdata.mod.get(setup["modalities"][schema.RNA])
+    if rna is None or schema.LABEL not in rna.layers:
+        return
+    at = {str(s): i for i, s in enumerate(rna.var["sample"])}
+    for j, sample in enumerate(setup["samples"]):
+        if sample not in at:
+            continue
+        theirs = np.asarray(rna.layers[schema.LABEL][:, at[sample]], np.float32)
+        both = ~np.isnan(theirs) & ~np.isnan(label[:, j])
+        differ = int((theirs[both] != label[both, j]).sum())
+        if differ:
+            logger.warning(
+                'layers["label"] of sample %r differs from "level above the median of the training genes" for %d of '
+                "%d genes: the model learns the latter; run gx.pp.label, or give your labels without levels",
+                sample,
+                differ,
+                int(both.sum()),
+            )
 
 
 def level_scale(fitted: dict, sample: str) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import torch
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.model.base._registration import _plain_window, array_fields, track_positions
+from genexp_scverse.model.base._registration import _plain_window, array_fields, plain, track_positions
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -203,6 +203,13 @@ def array_fields_checked(mdata: MuData, setup: dict):
                 f"{len(there)} or others: make the same ones with gx.pp.sequence_features"
             )
             raise InputError(msg)
+        made = [plain(mdata.mod[mods[schema.DNA]].uns.get(key)) for key in ("window", "sequence_features")]
+        if any(a is not None and b is not None and a != b for a, b in zip(setup["dna"], made, strict=True)):
+            msg = (
+                f"the model was trained on features of the DNA {setup['dna']} and the MuData has {made}: "
+                "make them alike"
+            )
+            raise InputError(msg)
     return array_fields(mdata, setup)
 
 
@@ -243,7 +250,12 @@ def flips(mdata: MuData, window: dict | None, stranded: bool) -> np.ndarray | No
             f"stranded={bool(window['stranded'])}"
         )
         raise InputError(msg)
-    return (mdata.obs["strand"].astype(str) == "-").to_numpy()
+    strand = mdata.obs["strand"].astype(str)
+    wrong = sorted(set(strand) - {"+", "-"})
+    if wrong:
+        msg = f'mdata.obs["strand"] holds {some(wrong)}: bins can be turned round where it says + or - alone'
+        raise InputError(msg)
+    return (strand == "-").to_numpy()
 
 
 def _check_window(chromatin, setup: dict) -> None:
@@ -253,6 +265,10 @@ def _check_window(chromatin, setup: dict) -> None:
             f"the model was trained on {setup['n_bins']} bins of the window {setup['window']} and the MuData has "
             f"{n_bins} bins of {window}: build it with the same window and bin size"
         )
+        raise InputError(msg)
+    binning = plain(chromatin.uns.get("binning"))
+    if setup["binning"] is not None and binning is not None and binning != setup["binning"]:
+        msg = f"the model was trained on bins made with {setup['binning']} and the MuData has {binning}: build it alike"
         raise InputError(msg)
 
 

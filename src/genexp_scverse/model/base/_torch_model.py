@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -150,6 +151,7 @@ class TorchGeneModel(GeneModel):
                 msg = f"{name}={options[name]!r} is not known: choose one of {', '.join(known)}"
                 raise InputError(msg)
         mdata = self._data(None)
+        fitted = self.fitted_.copy()
         train, valid = self._fit_statistics(mdata)
         if not len(valid):
             logger.warning("No validation gene has a measurement: the last epoch is kept, not the best")
@@ -158,16 +160,25 @@ class TorchGeneModel(GeneModel):
         seed += 0 if self.history is None else len(self.history)
         with torch.random.fork_rng(devices=[] if accelerator == "cpu" else None):
             torch.manual_seed(seed)
-            self._run(
-                train,
-                valid,
-                options,
-                seed,
-                early_stopping=early_stopping and len(valid) > 0,
-                accelerator=accelerator,
-                devices=devices,
-                **trainer_kwargs,
-            )
+            weights, history = copy.deepcopy(self.module.state_dict()), self.history_
+            try:
+                self._run(
+                    train,
+                    valid,
+                    options,
+                    seed,
+                    early_stopping=early_stopping and len(valid) > 0,
+                    accelerator=accelerator,
+                    devices=devices,
+                    **trainer_kwargs,
+                )
+            except BaseException:
+                # a training that failed leaves no trace
+                self.module.load_state_dict(weights)
+                self.module.eval()
+                self.history_, self.fitted_ = history, fitted
+                self.is_trained_ = history is not None
+                raise
 
     def get_latent_representation(
         self,
@@ -244,8 +255,6 @@ class TorchGeneModel(GeneModel):
             # Lightning turns Ctrl-C raised inside a step into SystemExit
             interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
             if not interrupted or not plan.records:
-                self.history_ = before
-                self._as_before(keep)
                 if interrupted:
                     raise KeyboardInterrupt from None
                 raise
@@ -255,15 +264,10 @@ class TorchGeneModel(GeneModel):
         del plan.tables
         keep.restore(self.module)
         self.module.eval()
+        if not all(bool(torch.isfinite(p).all()) for p in self.module.parameters()):
+            msg = f"training diverged (the weights are no numbers) with lr={options['lr']:g}: train with a lower lr"
+            raise InputError(msg)
         self._record(before, plan, keep)
-
-    def _as_before(self, keep: KeepBest) -> None:
-        """Undo what a training that failed did to the weights."""
-        if self.is_trained_:
-            keep.restore(self.module)
-            self.module.eval()
-        else:
-            self._build()
 
     def _record(self, before: pd.DataFrame | None, plan: SupervisedPlan, keep: KeepBest) -> None:
         new = pd.DataFrame(plan.records)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC, LinearSVR
 
+from genexp_scverse.model.base import Limit
 from genexp_scverse.model.baseline._sklearn_model import SklearnModel
 
 
@@ -38,6 +39,7 @@ class Linear(SklearnModel):
     """
 
     name = "linear"
+    limits: ClassVar[dict[str, Limit]] = {"n_pooled": Limit(1), "c": Limit(1e-12, whole=False)}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -68,6 +70,7 @@ class LinearSVM(SklearnModel):
     """
 
     name = "linear_svm"
+    limits: ClassVar[dict[str, Limit]] = {"n_pooled": Limit(1), "c": Limit(1e-12, whole=False)}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -99,6 +102,12 @@ class RandomForest(SklearnModel):
     """
 
     name = "random_forest"
+    limits: ClassVar[dict[str, Limit]] = {
+        "n_pooled": Limit(1),
+        "n_trees": Limit(1),
+        "min_leaf": Limit(1),
+        "max_features": Limit(1e-6, 1, whole=False),
+    }
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

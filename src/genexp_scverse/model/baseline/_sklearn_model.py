@@ -66,25 +66,27 @@ class SklearnModel(GeneModel):
         --------
         See :meth:`predict`.
         """
+        before = self.fitted_, self.classifier, self.regressor
+        try:
+            self._fit(self.seed if seed is None else int(seed))
+        except BaseException:
+            self.fitted_, self.classifier, self.regressor = before
+            raise
+        self.is_trained_ = True
+
+    def _fit(self, seed: int) -> None:
         mdata = self._data(None)
         train, _ = self._fit_statistics(mdata)
         tables = standardised(self._tables(mdata, self.setup_["samples"]), self.fitted_)
         x = self._features(tables, train)
         level, label = tables.level[train[:, 0], train[:, 1]], tables.label[train[:, 0], train[:, 1]]
-        classifier, regressor = self._estimators(self.seed if seed is None else int(seed))
+        classifier, regressor = self._estimators(seed)
         if self.setup_["target"] in ("label", "both"):
             known = ~np.isnan(label)
-            if len(np.unique(label[known])) < 2:
-                msg = (
-                    "all training genes have the same label, so there is nothing to tell apart: check the "
-                    'expression of the training genes, or train with target="expression"'
-                )
-                raise InputError(msg)
             self.classifier = classifier.fit(x[known], label[known].astype(int))
         if self.setup_["target"] in ("expression", "both"):
             known = ~np.isnan(level)
             self.regressor = regressor.fit(x[known], level[known])
-        self.is_trained_ = True
 
     def to_device(self, device: Any) -> None:
         """Do nothing: scikit-learn stays on the CPU.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from genexp_scverse.model.base import TorchGeneModel
+from genexp_scverse.model.base import Limit, TorchGeneModel
 from genexp_scverse.model.deepchrome._module import DeepChromeModule
 
 
@@ -52,6 +52,14 @@ class DeepChrome(TorchGeneModel):
     """
 
     name = "deepchrome"
+    limits: ClassVar[dict[str, Limit]] = {
+        "n_filters": Limit(1),
+        "kernel_size": Limit(1),
+        "pool_size": Limit(1),
+        "n_hidden": Limit(1, length=2),
+        "dropout": Limit(0, 1, whole=False, below=True),
+        "label_weight": Limit(0, whole=False),
+    }
     settings: ClassVar[dict[str, dict[str, Any]]] = {
         "default": {"train": {"weight_decay": 2.0}},
         "paper": {
