@@ -396,3 +396,9 @@ def test_yeast(shared_data, caplog):
     assert second.columns.tolist() == ["fpkm"]
     assert second.loc["YAL001C", "fpkm"] == np.float32(28.7545)
     assert "columns that are no samples are left out: 'gene_name'" in caplog.text
+
+
+def test_a_sample_named_as_a_probability_is_refused():
+    table = pd.DataFrame({"K562": [1.0], "K562:prob": [2.0]}, index=["g1"])
+    with pytest.raises(InputError, match=r"names the sample 'K562:prob', but ':prob' marks .*rename it"):
+        read_expression(table, unit="tpm")

@@ -145,3 +145,20 @@ def test_missing_files_of_a_frame_are_relative_to_the_working_directory():
     frame = pd.DataFrame({"sample": ["K562"], "mark": ["A"], "path": ["x.bigWig"]})
     with pytest.raises(InputError, match="relative to the working directory"):
         read_sheet(frame)
+
+
+def test_names_that_would_collide_are_refused(folder):
+    header = "sample\tmark\tpath\n"
+    with pytest.raises(InputError, match=r"names the sample 'K562:prob', but ':prob' marks .*rename it"):
+        read_sheet(write(folder, header + "K562:prob\tH3K4me3\ta.bigWig\n"))
+    with pytest.raises(InputError, match=r"gives 'A\.B and C', 'A and B\.C' the same track name 'A\.B\.C': rename"):
+        # the second file is missing: the names are checked before files are
+        read_sheet(write(folder, header + "A.B\tC\ta.bigWig\nA\tB.C\tgone.bigWig\n"))
+
+
+def test_the_same_file_for_two_tracks_is_a_warning(folder, caplog):
+    rows = "sample\tmark\tpath\nK562\tH3K4me3\ta.bigWig\nK562\tH3K27ac\t./a.bigWig\nH1\tH3K4me3\tb.bigWig\n"
+    assert len(read_sheet(write(folder, rows))) == 3
+    warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warned) == 1
+    assert f"the same file {folder / 'a.bigWig'} for the tracks 'K562.H3K4me3', 'K562.H3K27ac'" in warned[0]

@@ -12,7 +12,7 @@ import pandas as pd
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io.expression_files import Raw, read_raw
-from genexp_scverse.io.ids import is_par_copy, strip_versions
+from genexp_scverse.io.ids import check_samples, is_par_copy, strip_versions
 from genexp_scverse.schema import UNITS
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def read_expression(
     Raises
     ------
     InputError
-        When the file is missing, damaged or of another kind, a gene or sample occurs twice, a value is no
-        number, infinite, or negative without the unit ``log``, a sample has no value at all, or a unit is
-        missing or not known.
+        When the file is missing, damaged or of another kind, a gene or sample occurs twice, a sample ends in
+        ``:prob``, a value is no number, infinite, or negative without the unit ``log``, a sample has no value
+        at all, or a unit is missing or not known.
 
     Examples
     --------
@@ -78,6 +78,7 @@ def read_expression(
     {'K562': 'tpm', 'H1': 'tpm'}
     """
     raw = read_raw(source, unit)
+    check_samples(raw.values.columns, raw.name)
     units = _units(raw, unit)
     values = _genes_only(raw)
     _check_values(values, units, raw.name)

@@ -1,10 +1,13 @@
-"""Gene ids: versions and the copies of the pseudo-autosomal regions."""
+"""Gene ids: versions and the copies of the pseudo-autosomal regions; names of samples."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pandas as pd
+
+from genexp_scverse._errors import InputError, some
 
 _ENSEMBL = r"(ENS[A-Z_]*\d{6,})"
 _VERSIONED = re.compile(rf"^{_ENSEMBL}\.\d+(?:_\d+)?(?=$|_PAR_Y$)")
@@ -74,3 +77,28 @@ def looks_ensembl(name: str) -> bool:
     (True, False)
     """
     return re.match(_ENSEMBL, name) is not None
+
+
+def check_samples(samples: Iterable[str], where: str) -> None:
+    """Refuse names of samples that end in ``:prob``, as the columns of predicted probabilities do.
+
+    Parameters
+    ----------
+    samples
+        Names of samples.
+    where
+        What holds them, for the message.
+
+    Raises
+    ------
+    InputError
+        When a name ends so.
+
+    Examples
+    --------
+    >>> check_samples(["K562", "H1"], "the sheet")
+    """
+    wrong = list(dict.fromkeys(s for s in map(str, samples) if s.endswith(":prob")))
+    if wrong:
+        msg = f"{where} names the sample {some(wrong)}, but ':prob' marks predicted probabilities: rename it"
+        raise InputError(msg)

@@ -9,6 +9,7 @@ import pandas as pd
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse.io.ids import check_samples
 from genexp_scverse.io.tables import read_table, table_layout
 
 COLUMNS = ("sample", "mark", "path")
@@ -35,7 +36,8 @@ def read_sheet(sheet: str | Path | pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError
-        When columns or files are missing, a track is listed twice, or a scale is unknown.
+        When columns or files are missing, a track or its name is there twice, a sample ends in ``:prob``, or a
+        scale is unknown.
 
     Examples
     --------
@@ -88,6 +90,7 @@ def read_sheet(sheet: str | Path | pd.DataFrame) -> pd.DataFrame:
             f"relative to {start}"
         )
         raise InputError(msg)
+    _warn_of_same_files(table, name)
     return table[[*COLUMNS, "scale"]]
 
 
@@ -125,8 +128,22 @@ def _check(table: pd.DataFrame, name: str) -> None:
         tracks = (table["sample"] + "." + table["mark"])[twice]
         msg = f"{name} lists the track {some(tracks)} more than once: keep one file for each sample and mark"
         raise InputError(msg)
+    names = table["sample"] + "." + table["mark"]
+    alike = names.duplicated(keep=False)
+    if alike.any():
+        pairs = (table["sample"] + " and " + table["mark"])[names == names[alike].iloc[0]]
+        msg = f"{name} gives {some(pairs)} the same track name {names[alike].iloc[0]!r}: rename a sample or a mark"
+        raise InputError(msg)
+    check_samples(table["sample"], name)
     unknown = sorted(set(table["scale"]) - set(schema.SCALES))
     if unknown:
         msg = f"{name} has the scale {some(unknown)}: allowed are {', '.join(schema.SCALES)}"
         raise InputError(msg)
     warn_of_mixed_scales(table, name)
+
+
+def _warn_of_same_files(table: pd.DataFrame, name: str) -> None:
+    for path, rows in table.groupby([str(Path(p).resolve()) for p in table["path"]], sort=False):
+        if len(rows) > 1:
+            tracks = rows["sample"] + "." + rows["mark"]
+            logger.warning("%s lists the same file %s for the tracks %s: is that meant?", name, path, some(tracks, 6))
