@@ -254,3 +254,41 @@ def test_arrays_can_be_written_to():
         array[1] = 1
         assert (np.asarray(array)[1] == 1).all()
     assert expression["sample"].tolist() == [1, 2, 3]
+
+
+def test_samples_named_as_probabilities_are_refused():
+    with pytest.raises(gx.InputError, match=r"bins names the sample 'a:prob'.*rename it"):
+        small(sample="a:prob")
+    table = pd.DataFrame({"sample": [1, 2, 3], "a:prob": [1, 2, 3]}, index=["g1", "g2", "g3"])
+    with pytest.raises(gx.InputError, match=r"expression names the sample 'a:prob'.*rename it"):
+        small(expression=table, unit="tpm")
+
+
+def test_series_by_number(caplog):
+    """Gene ids that are numbers are matched, also when the index is a range."""
+    down = pd.Series([30.0, 20.0, 10.0], index=pd.RangeIndex(3, 0, -1))
+    mdata = small(genes=["1", "2", "3"], expression=down, unit="tpm")
+    assert mdata["rna"].X.ravel().tolist() == [10, 20, 30]
+    mdata = small(genes=["2", "0", "1"], expression=pd.Series([5.0, 6.0, 7.0]), unit="tpm")
+    assert mdata["rna"].X.ravel().tolist() == [7, 5, 6]
+    assert "taken in the order of genes" not in caplog.text
+    mdata = small(expression=pd.Series([5.0, 6.0, 7.0]), unit="tpm")
+    assert mdata["rna"].X.ravel().tolist() == [5, 6, 7]
+    assert (
+        "expression is a Series without gene ids (its index is 0, 1, ...): taken in the order of genes" in caplog.text
+    )
+    with pytest.raises(gx.InputError, match="expression names none of the genes"):
+        small(expression=down, unit="tpm")
+
+
+@pytest.mark.parametrize("strand", [[1, -1, 1], ["1", "-1", "+1"], [1.0, -1.0, 1.0], pd.Categorical([1, -1, 1])])
+def test_strands_as_numbers(strand):
+    mdata = small(obs=pd.DataFrame({"strand": strand}, index=["g1", "g2", "g3"]))
+    assert mdata.obs["strand"].tolist() == ["+", "-", "+"]
+
+
+def test_strands_that_are_none():
+    with pytest.raises(gx.InputError, match=r"2 genes of obs have another strand than \+ and - \('\.', 'forward'; "):
+        small(obs=pd.DataFrame({"strand": [".", "+", "forward"]}, index=["g1", "g2", "g3"]))
+    kept = small(obs=pd.DataFrame({"strand": [1, -1]}, index=["g1", "g2"])).obs["strand"]
+    assert kept.astype(object).where(kept.notna(), None).tolist() == ["+", "-", None]

@@ -12,6 +12,7 @@ from mudata import MuData
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata, assemble_rna
+from genexp_scverse.io.ids import check_samples
 from genexp_scverse.schema import CHROMATIN, RNA
 
 
@@ -46,8 +47,9 @@ def from_bins(
     sample
         Name of the sample when `bins` is one array.
     expression
-        DataFrame genes x samples (matched by gene id), a Series by gene id, or a vector in the order of
-        `genes`; with several samples a DataFrame or a mapping sample -> vector. NaN where not measured.
+        DataFrame genes x samples (matched by gene id), a Series by gene id (in the order of `genes` where its
+        index is the default 0, 1, ... and does not hold the ids), or a vector in the order of `genes`; with
+        several samples a DataFrame or a mapping sample -> vector. NaN where not measured.
     unit
         Unit of expression (:data:`genexp_scverse.schema.UNITS`), one for all or sample -> unit. Taken from
         ``expression.attrs["unit"]`` when not given.
@@ -87,6 +89,7 @@ def from_bins(
     ([0.0, 9.0], ['K562.H3K4me3'])
     """
     arrays = {str(k): v for k, v in bins.items()} if isinstance(bins, Mapping) else {str(sample): bins}
+    check_samples(arrays, "bins")
     marks = [str(m) for m in marks]
     ids = _gene_ids(genes)
     arrays = {name: _checked_bins(array, name, len(ids), len(marks)) for name, array in arrays.items()}
@@ -171,8 +174,11 @@ def _table(values: Any, ids: np.ndarray, samples: list[str], what: str) -> pd.Da
         return None
     if isinstance(values, pd.DataFrame):
         return values.copy()
-    if isinstance(values, pd.Series) and not isinstance(values.index, pd.RangeIndex):
-        return values.to_frame(samples[0])
+    if isinstance(values, pd.Series):
+        by_id = not values.index.equals(pd.RangeIndex(len(values))) or not isinstance(values.index, pd.RangeIndex)
+        if by_id or set(ids[ids != ""]) <= {str(i) for i in values.index}:
+            return values.to_frame(samples[0])
+        logger.info("%s is a Series without gene ids (its index is 0, 1, ...): taken in the order of genes", what)
     if isinstance(values, Mapping):
         columns = {str(k): np.asarray(v) for k, v in values.items()}
     elif len(samples) == 1:
@@ -192,6 +198,7 @@ def _report_match(table: pd.DataFrame | None, genes: np.ndarray, samples: list[s
     if table is None:
         return
     columns = [str(c) for c in table.columns]
+    check_samples(columns, what)
     if not set(columns) & set(samples):
         msg = f"{what} is of {some(columns)}, but the bins are of {some(samples)}: name them alike (sample=)"
         raise InputError(msg)

@@ -12,6 +12,7 @@ from mudata import MuData
 
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError, some
+from genexp_scverse.io.gene_table import plain_strand
 from genexp_scverse.io.provenance import file_table
 from genexp_scverse.schema import BINS, LABEL, LOG, SCALES, SCHEMA_VERSION, UNITS
 
@@ -158,7 +159,8 @@ def assemble_mudata(obs: pd.DataFrame, mods: Mapping[str, AnnData], *, files: pd
     Parameters
     ----------
     obs
-        A row per gene, index gene id; any columns (chrom, tss, strand, ...), also none.
+        A row per gene, index gene id; any columns (chrom, tss, strand, ...), also none. A strand of 1 or -1 becomes
+        ``+`` or ``-``.
     mods
         Name -> modality; every modality holds the genes of `obs` in its order.
     files
@@ -171,7 +173,7 @@ def assemble_mudata(obs: pd.DataFrame, mods: Mapping[str, AnnData], *, files: pd
     Raises
     ------
     InputError
-        A gene id is there twice, or a modality holds other genes or another order.
+        A gene id is there twice, a strand is another, or a modality holds other genes or another order.
 
     Examples
     --------
@@ -193,7 +195,8 @@ def assemble_mudata(obs: pd.DataFrame, mods: Mapping[str, AnnData], *, files: pd
     with nothing_pulled():
         mdata = MuData(dict(mods), axis=0)
         for column in obs.columns:
-            mdata.obs[str(column)] = _storable(obs[column]).array
+            values = plain_strand(obs[column]) if column == "strand" else obs[column]
+            mdata.obs[str(column)] = _storable(values).array
     mdata.uns["schema_version"] = SCHEMA_VERSION
     mdata.uns["files"] = file_table([]) if files is None else files
     return mdata

@@ -26,6 +26,8 @@ _ALIASES = {
 }
 _TEXT = ("gene_id", "chrom", "strand", "gene_name", "gene_type")
 _STRANDS = {"1": "+", "+1": "+", "-1": "-"}
+# whole numbers with gaps are floats
+_ANY_STRAND = {**_STRANDS, "1.0": "+", "-1.0": "-", "+": "+", "-": "-"}
 
 
 def is_gene_header(names: Sequence[str]) -> bool:
@@ -47,6 +49,43 @@ def is_gene_header(names: Sequence[str]) -> bool:
     """
     known = {*GENE_ID, *_ALIASES["chrom"], "strand"}
     return any(name.strip().lower() in known for name in names)
+
+
+def plain_strand(strand: pd.Series) -> pd.Series:
+    """Write strands as ``+`` and ``-``, also where they are 1 and -1; gaps stay.
+
+    Parameters
+    ----------
+    strand
+        Strand of each gene.
+
+    Returns
+    -------
+    The same Series where nothing is to be changed.
+
+    Raises
+    ------
+    InputError
+        When there are other values.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> plain_strand(pd.Series([1, -1, -1])).tolist()
+    ['+', '-', '-']
+    """
+    given = strand.astype(object)
+    known = given[given.notna()].map(lambda value: str(value).strip())
+    wrong = ~known.isin(list(_ANY_STRAND))
+    if wrong.any():
+        msg = (
+            f"{int(wrong.sum())} genes of obs have another strand than + and - ({some(known[wrong].unique())}; "
+            f"gene {some(known.index[wrong])}): give + or -, or leave it empty"
+        )
+        raise InputError(msg)
+    if given[given.notna()].isin(["+", "-"]).all():
+        return strand
+    return given.mask(given.notna(), known.map(_ANY_STRAND).reindex(given.index))
 
 
 def read_bed(path: str | Path) -> pd.DataFrame:
