@@ -11,6 +11,7 @@ from anndata import AnnData
 from genexp_scverse import io, pp, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
+from genexp_scverse.cli._outputs import check_apart
 from genexp_scverse.cli._parser import comma_list, units
 from genexp_scverse.io.assemble import assemble_mudata
 from genexp_scverse.io.store import check_output
@@ -19,6 +20,7 @@ from genexp_scverse.io.store import check_output
 def run(args: argparse.Namespace) -> None:
     """Build, split, label and write."""
     check_output(args.output)
+    check_apart(args.output, [args.sheet, args.genes, args.expression, args.fasta])
     unit = units(args.unit)
     _check_choices(args)
     genes = io.read_genes(
@@ -28,6 +30,8 @@ def run(args: argparse.Namespace) -> None:
         tss_column=comma_list(args.tss_column),
         keep_scaffolds=args.keep_scaffolds,
     )
+    if args.sheet is not None:
+        check_apart(args.output, io.read_sheet(args.sheet)["path"])
     genes.attrs["path"] = args.genes
     # the split is made first: a wrong name of a chromosome is said before the long reading
     genes[schema.SPLIT] = _split(genes, args)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 
 from genexp_scverse import io
-from genexp_scverse.cli._outputs import check_table_path, write_table
+from genexp_scverse.cli._outputs import check_apart, check_table_path, write_table
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate and write a TSV with a row for each sample."""
     check_table_path(args.output)
+    check_apart(args.output, [args.mudata, args.model])
     mdata = io.read_mudata(args.mudata)
     # torch and scvi-tools are loaded only when the file is a good one
     from genexp_scverse.model.base import load

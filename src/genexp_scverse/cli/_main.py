@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from genexp_scverse._errors import InputError
+from genexp_scverse.cli._outputs import drop_stdout
 from genexp_scverse.cli._parser import make_parser
 
 
@@ -35,6 +35,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"genexp {args.command}: interrupted; no file was left half-written\n")
         return 130
     except BrokenPipeError:
-        # what is left in the buffer has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
         return 0

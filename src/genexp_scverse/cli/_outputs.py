@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from genexp_scverse._errors import InputError
 
@@ -14,29 +16,71 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _DESCRIPTION = "model.json"
+_ZARR = (".zgroup", ".zarray", "zarr.json")
+_FORMAT: dict[str, Any] = {"sep": "\t", "float_format": "%.6g"}
 
 
 def write_table(table: pd.DataFrame, path: str | Path | None) -> None:
-    """Write a TSV whole or not at all; to standard output without a path."""
+    """Write a TSV whole or not at all; to standard output without a path, straight into a pipe or device."""
     if path is None:
-        table.to_csv(sys.stdout, sep="\t", float_format="%.6g")
+        _print_table(table)
         return
-    target = Path(path)
-    check_table_path(target)
+    check_table_path(path)
+    if _is_special(path):
+        _write_straight(table, path)
+        return
+    # behind a symbolic link, the file it leads to is replaced
+    target = Path(os.path.realpath(path))
     beside = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, beside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         with os.fdopen(descriptor, "w") as handle:
-            table.to_csv(handle, sep="\t", float_format="%.6g")
+            table.to_csv(handle, **_FORMAT)
         Path(beside).chmod(0o644)
         Path(beside).replace(target)
     except OSError as error:
-        msg = f"{target} could not be written ({error.strerror or error}): nothing was changed there"
+        msg = f"{path} could not be written ({error.strerror or error}): nothing was changed there"
         raise InputError(msg) from error
     finally:
         if beside is not None:
             Path(beside).unlink(missing_ok=True)
+
+
+def _print_table(table: pd.DataFrame) -> None:
+    try:
+        table.to_csv(sys.stdout, **_FORMAT)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_stdout()
+        msg = f"the table could not be written to standard output ({error.strerror or error}): name a file with -o"
+        raise InputError(msg) from error
+
+
+def _write_straight(table: pd.DataFrame, path: str | Path) -> None:
+    try:
+        with Path(path).open("w") as handle:
+            table.to_csv(handle, **_FORMAT)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        msg = f"{path} could not be written ({error.strerror or error}): name another file"
+        raise InputError(msg) from error
+
+
+def drop_stdout() -> None:
+    """Send what is left in the buffer of stdout nowhere, so that the end of the interpreter does not fail on it."""
+    # a stream in memory has no descriptor, and nothing to lose
+    with contextlib.suppress(OSError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_special(path: str | Path) -> bool:
+    """Tell a pipe or device, which is written into, from a file, which is replaced."""
+    path = Path(path)
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def on_terminal() -> bool:
@@ -51,7 +95,32 @@ def check_table_path(path: str | Path | None) -> None:
     if Path(path).is_dir():
         msg = f"{path} is a folder: give the name of a TSV file"
         raise InputError(msg)
-    _check_parent(Path(path))
+    if not _is_special(path):
+        _check_parent(Path(path))
+
+
+def check_apart(output: str | Path | None, inputs: Iterable[str | Path | None]) -> None:
+    """Raise when writing to `output` would change what is read: it is an input, lies in one, or holds one."""
+    if output is None:
+        return
+    real = Path(os.path.realpath(output))
+    for path in inputs:
+        if path is None or not Path(path).exists():
+            continue
+        read = Path(os.path.realpath(path))
+        if real.exists() and real.samefile(path):
+            msg = f"{output} is the same file as {path}, which is read: choose another name to write to"
+            raise InputError(msg)
+        if read in real.parents:
+            msg = f"{output} lies inside {path}, which is read: choose another place to write to"
+            raise InputError(msg)
+        if real in read.parents and real.exists():
+            msg = f"{output} holds {path}, which is read: choose another name to write to"
+            raise InputError(msg)
+    store = next((p for p in real.parents if any((p / name).is_file() for name in _ZARR)), None)
+    if store is not None:
+        msg = f"{output} lies inside the zarr store {store}: choose another place to write to"
+        raise InputError(msg)
 
 
 def check_model_directory(path: str | Path) -> None:

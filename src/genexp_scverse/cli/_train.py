@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from genexp_scverse import io
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.cli._outputs import check_model_directory, on_terminal
+from genexp_scverse.cli._outputs import check_apart, check_model_directory, on_terminal
 
 if TYPE_CHECKING:
     from genexp_scverse.model.base import GeneModel
@@ -19,6 +19,7 @@ def run(args: argparse.Namespace) -> None:
     """Train one model and save it."""
     given = _given(args.set)
     check_model_directory(args.output)
+    check_apart(args.output, [args.mudata])
     mdata = io.read_mudata(args.mudata)
     # torch and scvi-tools are loaded only when the file is a good one
     from genexp_scverse.model.base import TorchGeneModel, model_class
