@@ -13,8 +13,11 @@ FIGURES = {"roc", "precision_recall", "observed_predicted", "calibration", "hist
 
 def test_demo_leaves_what_it_promises(tmp_path):
     out = tmp_path / "demo"
+    # an earlier demo, which is replaced
+    gx.datasets.simulate(out / "data", n_genes=60, n_chroms=3, seed=5)
+    (out / ".genexp_demo").write_text("")
     assert main(["demo", "--small", "-o", str(out)]) == 0
-    assert {p.name for p in out.iterdir()} == {"data", "demo.h5mu", "models", "tables", "figures"}
+    assert {p.name for p in out.iterdir()} == {".genexp_demo", "data", "demo.h5mu", "models", "tables", "figures"}
     mdata = gx.io.read_mudata(out / "demo.h5mu")
     assert sorted(mdata.mod) == ["chromatin", "dna", "rna"]
     metrics = pd.read_csv(out / "tables" / "metrics.tsv", sep="\t")
@@ -38,3 +41,16 @@ def test_demo_leaves_what_it_promises(tmp_path):
         assert min(image.shape[:2]) > 200
         assert image[..., :3].std() > 0.03, path
     assert not plt.get_fignums()
+
+
+def test_the_files_of_others_stay(tmp_path, fails):
+    genome = tmp_path / "mine" / "data" / "genome.fa"
+    genome.parent.mkdir(parents=True)
+    genome.write_text(">chr1\nACGT\n")
+    line = fails("demo", "--small", "-o", tmp_path / "mine")
+    assert line == (
+        f"genexp demo: {tmp_path / 'mine'} holds files that are not from genexp demo: name a new or empty directory "
+        "with -o"
+    )
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [genome]
+    assert genome.read_text() == ">chr1\nACGT\n"

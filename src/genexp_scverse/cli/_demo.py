@@ -11,7 +11,7 @@ import pandas as pd
 
 from genexp_scverse import datasets, io, model, pl, pp, tl
 from genexp_scverse._logging import logger
-from genexp_scverse.cli._outputs import check_directory, on_terminal, write_table
+from genexp_scverse.cli._outputs import check_directory, mark_demo, on_terminal, write_table
 
 MODELS = ("DeepChrome", "Linear", "RandomForest")
 
@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> None:
 
     out = Path(args.output)
     check_directory(out)
+    mark_demo(out)
     n_genes, max_epochs = (400, 8) if args.small else (2000, 30)
     logger.info("1/5 Simulating a genome with %d genes", n_genes)
     paths = datasets.simulate(out / "data", n_genes=n_genes, seed=args.seed)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = "model.json"
 _ZARR = (".zgroup", ".zarray", "zarr.json")
+_DEMO = ".genexp_demo"
 _FORMAT: dict[str, Any] = {"sep": "\t", "float_format": "%.6g"}
 
 
@@ -139,6 +140,19 @@ def check_directory(path: str | Path) -> None:
         msg = f"{path} is a file: give a directory"
         raise InputError(msg)
     _check_parent(Path(path))
+
+
+def mark_demo(directory: Path) -> None:
+    """Make the directory of a demo and mark it; raise when it holds files that no demo made."""
+    try:
+        if directory.is_dir() and any(directory.iterdir()) and not (directory / _DEMO).is_file():
+            msg = f"{directory} holds files that are not from genexp demo: name a new or empty directory with -o"
+            raise InputError(msg)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / _DEMO).write_text("genexp demo made this folder and may replace what is in it.\n")
+    except OSError as error:
+        msg = f"{directory} cannot be written to ({error.strerror or error}): name another directory with -o"
+        raise InputError(msg) from error
 
 
 def _check_parent(path: Path) -> None:
