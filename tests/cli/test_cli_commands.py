@@ -140,6 +140,36 @@ def test_split_by_fold_and_given_split(simulated, tmp_path):
     assert gx.io.read_mudata(out).obs["split"].astype(str).tolist() == given
 
 
+def test_genes_on_two_chromosomes(simulated, tmp_path, fails, capfd):
+    files = simulated.files
+    genes = gx.io.read_genes(files.genes).drop(columns="gene_id_version").reset_index()
+    genes = genes[genes["chrom"].isin(["chr1", "chr2"])].assign(split="train")
+    genes.to_csv(tmp_path / "genes.tsv", sep="\t", index=False)
+    build = ["build", str(files.sheet), "--genes", str(tmp_path / "genes.tsv"), "--kmer", "0", "--upstream", "100"]
+    build += ["--downstream", "300", "--expression", str(files.expression), "--unit", "tpm"]
+    out = str(tmp_path / "m.h5mu")
+    assert "2 chromosomes ('chr1', 'chr2') are too few" in fails(*build, "--split", "chromosome", "-o", out)
+    capfd.readouterr()
+    splits = []
+    for seed in ("0", "0", "1"):
+        assert main([*build, "--split", "random", "--seed", seed, "-o", out]) == 0
+        mdata = gx.io.read_mudata(out)
+        n = mdata.n_obs
+        parts = {"train": n - round(0.1 * n) - round(0.2 * n), "valid": round(0.1 * n), "test": round(0.2 * n)}
+        assert mdata.obs["split"].value_counts().to_dict() == parts
+        splits.append(mdata.obs["split"].astype(str).tolist())
+    assert splits[0] == splits[1] != splits[2]
+    assert "(100 + 300 bases around the TSS)" in capfd.readouterr().err
+    train = (mdata.obs["split"] == "train").to_numpy()
+    x = mdata["rna"].X
+    np.testing.assert_array_equal(mdata["rna"].layers["label"], x > np.median(x[train], axis=0))
+    assert main([*build, "--split", "none", "-o", out]) == 0
+    mdata = gx.io.read_mudata(out)
+    assert "split" not in mdata.obs
+    assert "label" not in mdata["rna"].layers
+    np.testing.assert_array_equal(mdata["rna"].X, x)
+
+
 def test_a_new_sample_is_predicted(simulated, tmp_path):
     """A model of sample A predicts another sample with the same marks, which was never measured."""
     sheet = gx.io.read_sheet(simulated.files.sheet)

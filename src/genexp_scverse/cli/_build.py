@@ -7,6 +7,7 @@ import argparse
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from mudata import MuData
 
 from genexp_scverse import io, pp, schema
 from genexp_scverse._errors import InputError
@@ -34,7 +35,10 @@ def run(args: argparse.Namespace) -> None:
         check_apart(args.output, io.read_sheet(args.sheet)["path"])
     genes.attrs["path"] = args.genes
     # the split is made first: a wrong name of a chromosome is said before the long reading
-    genes[schema.SPLIT] = _split(genes, args)
+    if args.split == "none":
+        genes = genes.drop(columns=schema.SPLIT, errors="ignore")
+    else:
+        genes[schema.SPLIT] = _split(genes, args)
     mdata = io.build_mudata(
         args.sheet,
         genes=genes,
@@ -51,9 +55,9 @@ def run(args: argparse.Namespace) -> None:
         assembly=args.assembly,
         n_jobs=args.jobs,
     )
-    if schema.RNA in mdata.mod:
+    if schema.RNA in mdata.mod and args.split != "none":
         pp.label(mdata)
-    if schema.CHROMATIN in mdata.mod:
+    if schema.CHROMATIN in mdata.mod and args.split != "none":
         pp.mean_profile(mdata)
     if schema.DNA in mdata.mod:
         pp.sequence_features(mdata, k=args.kmer or None)
@@ -68,6 +72,13 @@ def _check_choices(args: argparse.Namespace) -> None:
     if args.unit and args.expression is None:
         msg = f"--unit {args.unit[0]} is of no use without --expression: give the table as well"
         raise InputError(msg)
+    chroms, folds = args.test_chroms or args.valid_chroms, args.fold or args.test_folds or args.valid_folds
+    if args.split in ("random", "none") and (chroms or folds):
+        msg = f"--split {args.split} takes no chromosomes or folds: leave out --split, or the options that name them"
+        raise InputError(msg)
+    if args.split == "chromosome" and folds:
+        msg = "--split chromosome and --fold are two ways to split: give one of them"
+        raise InputError(msg)
     if args.fold is None and (args.test_folds or args.valid_folds):
         msg = "--test-folds and --valid-folds need --fold COLUMN: name the column of the gene table with the folds"
         raise InputError(msg)
@@ -81,14 +92,32 @@ def _check_choices(args: argparse.Namespace) -> None:
 
 def _split(genes: pd.DataFrame, args: argparse.Namespace) -> pd.Categorical:
     only_genes = AnnData(X=np.zeros((len(genes), 0), np.float32), obs=pd.DataFrame(index=list(genes.index)))
-    mdata = assemble_mudata(genes, {"genes": only_genes})
-    if schema.SPLIT in genes and not (args.fold or args.test_chroms or args.valid_chroms):
+    # the overlaps of a random split are counted with the window of the modality
+    only_genes.uns["window"] = {
+        "upstream": args.upstream,
+        "downstream": args.downstream,
+        "bin_size": args.bin_size,
+        "stranded": not args.unstranded,
+    }
+    mdata = assemble_mudata(genes, {schema.DNA: only_genes})
+    if schema.SPLIT in genes and not (args.split or args.fold or args.test_chroms or args.valid_chroms):
         schema.validate(mdata)
         logger.info("Split: as in the column %s of %s", schema.SPLIT, args.genes)
     elif args.fold is not None:
         pp.split_by_fold(mdata, args.fold, test=comma_list(args.test_folds), valid=comma_list(args.valid_folds))
+    elif args.split == "random":
+        pp.split_at_random(mdata, seed=args.seed)
     else:
+        _split_by_chromosome(mdata, args)
+    return pd.Categorical(mdata.obs[schema.SPLIT], categories=list(schema.SPLITS))
+
+
+def _split_by_chromosome(mdata: MuData, args: argparse.Namespace) -> None:
+    try:
         pp.split_by_chromosome(
             mdata, test=comma_list(args.test_chroms), valid=comma_list(args.valid_chroms), seed=args.seed
         )
-    return pd.Categorical(mdata.obs[schema.SPLIT], categories=list(schema.SPLITS))
+    except InputError as error:
+        # the way out, as it is called here
+        msg = str(error).replace("gx.pp.split_at_random", "--split random").replace("gx.pp.split_by_fold", "--fold")
+        raise InputError(msg) from error

@@ -119,6 +119,12 @@ def _build(commands) -> None:
     split = p.add_argument_group(
         "split", "By default whole chromosomes are drawn: about 70 % of the genes train, 10 % valid, 20 % test."
     )
+    split.add_argument(
+        "--split",
+        choices=("chromosome", "random", "none"),
+        help="whole chromosomes, single genes at random (for genes on few chromosomes), or none, which leaves out "
+        "labels too; by default a column split of the gene table, else chromosome",
+    )
     split.add_argument("--test-chroms", metavar="LIST", help="chromosomes of the test genes, separated by commas")
     split.add_argument("--valid-chroms", metavar="LIST", help="chromosomes of the validation genes, likewise")
     split.add_argument("--seed", type=_seed, default=0, metavar="N", help=_SEED % "the draw")
