@@ -20,8 +20,7 @@ from genexp_scverse.cli import main
 @pytest.fixture
 def copies(simulated, tmp_path):
     """A MuData as file and as zarr store, and a model, that may be spoilt."""
-    mdata = gx.io.read_mudata(simulated.mudata)
-    gx.io.write_mudata(mdata, tmp_path / "m.zarr")
+    assert main(["build", *simulated.build, "-o", str(tmp_path / "m.zarr")]) == 0
     shutil.copy(simulated.mudata, tmp_path / "m.h5mu")
     shutil.copytree(simulated.forest, tmp_path / "forest")
     return tmp_path
