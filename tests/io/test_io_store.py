@@ -442,3 +442,12 @@ def test_an_object_that_no_file_keeps_is_named(tmp_path, ending):
     with pytest.raises(InputError, match=r"\(uns\['deep'\]\['pair'\] holds the type tuple, "):
         gx.io.write_mudata(mdata, path)
     assert contents(tmp_path) == before
+
+
+def test_what_was_read_from_one_format_is_written_to_the_other(tmp_path):
+    mdata = gx.io.from_bins(np.ones((3, 2, 4)), genes=["a", "b", "c"], marks=["x", "y"])
+    for first, second in (("h5mu", "zarr"), ("zarr", "h5mu")):
+        gx.io.write_mudata(mdata, tmp_path / f"first.{first}")
+        gx.io.write_mudata(gx.io.read_mudata(tmp_path / f"first.{first}"), tmp_path / f"second.{second}")
+        again = gx.io.read_mudata(tmp_path / f"second.{second}")
+        np.testing.assert_array_equal(again["chromatin"].obsm["bins"], np.ones((3, 2, 4)))

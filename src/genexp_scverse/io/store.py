@@ -167,6 +167,8 @@ def read_mudata(path: str | Path) -> MuData:
     except InputError as error:
         msg = f"{path} is not a gene-centric MuData: {error}"
         raise InputError(msg) from error
+    # mudata 0.4 keeps the number as h5py gives it, and cannot write that to zarr
+    mdata._axis = int(mdata._axis)
     return mdata
 
 
