@@ -43,26 +43,6 @@ BASES = "ACGTN"
 """Letters of ``obsm["codes"]``: A C G T N = 0 1 2 3 4."""
 
 
-def window_length(window: dict) -> int:
-    """Length of a window in bases.
-
-    Parameters
-    ----------
-    window
-        ``uns["window"]`` with upstream and downstream.
-
-    Returns
-    -------
-    Number of bases.
-
-    Examples
-    --------
-    >>> window_length({"upstream": 5000, "downstream": 5000})
-    10000
-    """
-    return int(window["upstream"]) + int(window["downstream"])
-
-
 def validate(mdata: MuData) -> None:
     """Check that `mdata` is a gene-centric MuData as this package understands it.
 

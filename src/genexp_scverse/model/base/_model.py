@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -98,22 +99,22 @@ class GeneModel(RegisteredModel):
         """Names and default values of the hyperparameters; ``target=None`` means that of the setup."""
         return {"target": None, "stranded": True, "transform": "auto"}
 
-    def _build(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _build(self) -> None: ...
 
+    @abstractmethod
     def train(self, **kwargs) -> None:
         """Fit on the training genes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _predict_tables(self, tables: GeneTables, pairs: np.ndarray) -> dict[str, np.ndarray]:
         """``logit`` or ``prob`` and ``level`` (standardised) for rows (gene, sample) of `pairs`."""
-        raise NotImplementedError
 
-    def _files(self) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _files(self) -> dict[str, Any]: ...
 
-    def _restore(self, directory: Path) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _restore(self, directory: Path) -> None: ...
 
     def predict(
         self,
@@ -395,6 +396,5 @@ class GeneModel(RegisteredModel):
 
 
 def as_history(columns: dict[str, list]) -> pd.DataFrame:
-    frame = pd.DataFrame(columns)
-    frame.index = pd.RangeIndex(1, len(frame) + 1, name="epoch")
-    return frame
+    n_epochs = len(next(iter(columns.values())))
+    return pd.DataFrame(columns, index=pd.RangeIndex(1, n_epochs + 1, name="epoch"))

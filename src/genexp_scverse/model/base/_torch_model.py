@@ -6,6 +6,7 @@ import contextlib
 import copy
 import logging
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,8 @@ class TorchGeneModel(GeneModel):
     starts_anew = False
     module: GeneModule
 
-    def _network(self) -> GeneModule:
-        raise NotImplementedError
+    @abstractmethod
+    def _network(self) -> GeneModule: ...
 
     def _build(self) -> None:
         # the network is made on the CPU; no device is touched before training

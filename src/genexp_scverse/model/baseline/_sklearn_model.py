@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,9 +39,9 @@ class SklearnModel(GeneModel):
         """Names and default values of the hyperparameters."""
         return {**super().defaults(), "n_pooled": 20}
 
+    @abstractmethod
     def _estimators(self, seed: int) -> tuple[Any, Any]:
         """Return the untrained classifier and regressor."""
-        raise NotImplementedError
 
     def _build(self) -> None:
         self.classifier: Any = None
