@@ -5,21 +5,19 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from genexp_scverse import metrics, schema
+from genexp_scverse import metrics, pp, schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.model.base import _save
 from genexp_scverse.model.base._limits import Limit, check_limits
-from genexp_scverse.model.base._registered import RegisteredModel
 from genexp_scverse.model.base._registration import TARGETS
+from genexp_scverse.model.base._saved import SavedModel
 from genexp_scverse.model.base._selection import chosen_rows, chosen_samples, store_predictions
+from genexp_scverse.model.base._signal import RESIDENT_BYTES
 from genexp_scverse.model.base._statistics import (
     ensure_split,
     fit_statistics,
@@ -29,14 +27,14 @@ from genexp_scverse.model.base._statistics import (
     thresholds_of,
     warn_of_units,
 )
-from genexp_scverse.model.base._tables import RESIDENT_BYTES, GeneTables, build_tables, targets
+from genexp_scverse.model.base._tables import GeneTables, build_tables, targets
 from genexp_scverse.pp.scaler import TRANSFORMS, SignalScaler
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 
-class GeneModel(RegisteredModel):
+class GeneModel(SavedModel):
     """What all models share: registration, prediction, evaluation, saving and loading.
 
     A model class gives `_build` (make the untrained estimator), `train`, `_predict_tables`, `_files` and
@@ -90,6 +88,8 @@ class GeneModel(RegisteredModel):
                 msg = f"{key}={value!r} is not known: choose one of {', '.join(known)}"
                 raise InputError(msg)
         check_limits(self.hyperparameters_, self.limits)
+        if mdata is not None and self._graph is not None:
+            pp.check_graph(mdata, self._graph, samples=self.setup_["samples"])
         self.fitted_: dict[str, Any] = {}
         self.history_: Any = None
         self._build()
@@ -109,12 +109,6 @@ class GeneModel(RegisteredModel):
     @abstractmethod
     def _predict_tables(self, tables: GeneTables, pairs: np.ndarray) -> dict[str, np.ndarray]:
         """``logit`` or ``prob`` and ``level`` (standardised) for rows (gene, sample) of `pairs`."""
-
-    @abstractmethod
-    def _files(self) -> dict[str, Any]: ...
-
-    @abstractmethod
-    def _restore(self, directory: Path) -> None: ...
 
     def predict(
         self,
@@ -258,6 +252,11 @@ class GeneModel(RegisteredModel):
         return self.history_ if isinstance(self.history_, pd.DataFrame) else None
 
     @property
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """Number of fitted numbers that a prediction is made with."""
+
+    @property
     def summary(self) -> str:
         """What the model is, reads and has learned, in a few lines."""
         s, fitted = self.setup_, self.fitted_
@@ -266,6 +265,8 @@ class GeneModel(RegisteredModel):
             reads.append(f"{len(s['marks'])} marks x {s['n_bins']} bins ({', '.join(s['marks'])})")
         if s["features"]:
             reads.append(f"{len(s['features'])} features of the DNA")
+        if self._graph is not None:
+            reads.append(f"{self.hyperparameters_['n_neighbors']} neighbours ({self._graph})")
         lines = [
             f"{type(self).__name__} (setting {self.setting}, target {s['target']}, seed {self.seed})",
             f"reads      {'; '.join(reads)}",
@@ -278,74 +279,6 @@ class GeneModel(RegisteredModel):
 
     def __repr__(self) -> str:
         return self.summary
-
-    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
-        """Write the model to a directory of JSON and plain arrays.
-
-        Parameters
-        ----------
-        directory
-            Where; it is written whole or not at all.
-        overwrite
-            Replace a model that is there.
-
-        Raises
-        ------
-        InputError
-            When the model is untrained, or the directory exists and is not to be overwritten.
-        """
-        self._need_trained()
-        history = None if self.history_ is None else self.history_.to_dict(orient="list")
-        description = {
-            "model": type(self).__name__,
-            "package": version("genexp-scverse"),
-            "setting": self.setting,
-            "seed": self.seed,
-            "hyperparameters": self.hyperparameters_,
-            "setup": self.setup_,
-            "fitted": self.fitted_,
-            "history": history,
-        }
-        _save.write_model(directory, description, self._files(), overwrite=overwrite)
-
-    @classmethod
-    def load(cls, directory: str | Path, mdata: MuData | None = None) -> Any:
-        """Read a model that :meth:`save` wrote; nothing that the files carry is executed.
-
-        Parameters
-        ----------
-        directory
-            The model's directory.
-        mdata
-            A MuData to use it with; may also be given to :meth:`predict` and :meth:`evaluate` later.
-
-        Returns
-        -------
-        The model, predicting the same numbers.
-
-        Raises
-        ------
-        InputError
-            When the directory is no model, is damaged, or holds another class.
-        """
-        d = _save.read_description(directory)
-        if d["model"] != cls.__name__:
-            msg = f"{directory} holds a {d['model']}, not a {cls.__name__}: use gx.model.load"
-            raise InputError(msg)
-        hyper = {**d["hyperparameters"], "target": d["setup"]["target"]}
-        model = cls(setting=d["setting"], seed=d["seed"], registry={"genexp_setup": d["setup"]}, **hyper)
-        model.fitted_ = d["fitted"]
-        model.history_ = None if d["history"] is None else as_history(d["history"])
-        model._restore(Path(directory))
-        model.is_trained_ = True
-        if mdata is not None:
-            model.adata = mdata
-        return model
-
-    def _need_trained(self) -> None:
-        if not self.is_trained_:
-            msg = f"this {type(self).__name__} is not trained: call model.train() first"
-            raise InputError(msg)
 
     def _data(self, mdata: MuData | None) -> MuData:
         mdata = self._adata if mdata is None else mdata
@@ -365,7 +298,14 @@ class GeneModel(RegisteredModel):
             scaler=SignalScaler.from_dict(self.fitted_["scaler"]) if "scaler" in self.fitted_ else None,
             stranded=bool(self.hyperparameters_["stranded"]),
             resident_bytes=0 if few else RESIDENT_BYTES,
+            graph=self._graph,
+            n_neighbors=int(self.hyperparameters_.get("n_neighbors", 0)),
         )
+
+    @property
+    def _graph(self) -> str | None:
+        """Key of ``obsp`` with the neighbours that the model reads."""
+        return self.hyperparameters_.get("neighbors")
 
     def _fit_statistics(self, mdata: MuData) -> tuple[np.ndarray, np.ndarray]:
         """Fit what is fitted on training genes, once; return training and validation pairs (gene, sample)."""
@@ -393,8 +333,3 @@ class GeneModel(RegisteredModel):
                 int(known.sum()),
                 len(rows),
             )
-
-
-def as_history(columns: dict[str, list]) -> pd.DataFrame:
-    n_epochs = len(next(iter(columns.values())))
-    return pd.DataFrame(columns, index=pd.RangeIndex(1, n_epochs + 1, name="epoch"))

@@ -19,6 +19,9 @@ class GeneModule(nn.Module):
         Weight of the label's cross-entropy beside the level's squared error.
     """
 
+    progress: float = 1.0
+    """Share of the training that is done, set before every step."""
+
     def __init__(self, label_weight: float = 1.0):
         super().__init__()
         self.label_weight = label_weight

@@ -87,6 +87,10 @@ class SupervisedPlan(lightning.LightningModule):
         """Move the tables to where the network is."""
         self.tables.to(self.device)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Tell the network how much of the training is done."""
+        self.module.progress = self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Loss of a batch of (gene, sample) pairs."""
         inputs = self.tables.gather(*batch)

@@ -12,7 +12,7 @@ from scvi.model.base import BaseModelClass
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
-from genexp_scverse.model.base._registration import array_fields, resolve_setup
+from genexp_scverse.model.base._registration import ALL_MARKS, array_fields, resolve_setup
 from genexp_scverse.model.base._selection import chosen_samples
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class RegisteredModel(BaseModelClass):
             Samples to learn from; by default all that have tracks and expression. Several samples are pooled:
             every (gene, sample) pair is an example.
         marks
-            Marks to read, in this order; by default those that every sample has.
+            Marks to read, in this order; by default those that every sample has. ``"all"`` takes those that any
+            sample has: where a sample lacks one, its signal is 0 and the network is told so.
         target
             ``label``, ``expression`` or ``both``.
         split_key
@@ -127,7 +128,7 @@ class RegisteredModel(BaseModelClass):
         type(self).setup_mudata(
             mdata,
             samples=chosen_samples(mdata, setup, None),
-            marks=setup["marks"] or None,
+            marks=ALL_MARKS if setup["masked"] else setup["marks"] or None,
             target=setup["target"],
             split_key=setup["split_key"],
             modalities={r: n for r, n in setup["modalities"].items() if n in mdata.mod and read.get(r, True)}

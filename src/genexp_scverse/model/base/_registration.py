@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 TARGETS = ("label", "expression", "both")
+ALL_MARKS = "all"
+"""In place of a list of marks: those that any sample has; what a sample lacks is masked."""
 ROLES = (schema.RNA, schema.CHROMATIN, schema.DNA)
 
 
@@ -119,7 +121,7 @@ def resolve_setup(
     mdata: MuData,
     *,
     samples: list[str] | None,
-    marks: list[str] | None,
+    marks: list[str] | str | None,
     target: str,
     split_key: str,
     modalities: dict[str, str | None] | None,
@@ -154,7 +156,8 @@ def resolve_setup(
         "split_key": split_key,
         "modalities": mods,
         "samples": _as_list(samples),
-        "marks": _as_list(marks),
+        "marks": None if marks == ALL_MARKS else _as_list(marks),
+        "masked": marks == ALL_MARKS,
         "n_bins": 0,
         "window": None,
         "features": [],
@@ -192,17 +195,22 @@ def resolve_setup(
     return setup
 
 
-def track_positions(chromatin: AnnData, samples: list[str], marks: list[str]) -> np.ndarray:
-    """Position of every (sample, mark) among the tracks, samples x marks; raises when one is missing."""
+def track_positions(chromatin: AnnData, samples: list[str], marks: list[str], *, masked: bool = False) -> np.ndarray:
+    """Position of every (sample, mark) among the tracks, samples x marks.
+
+    Raises when one is missing; if `masked`, that is -1, and raises for a sample without any mark.
+    """
     at = {(s, m): i for i, (s, m) in enumerate(zip(chromatin.var["sample"], chromatin.var["mark"], strict=True))}
     missing = [f"{s}.{m}" for s in samples for m in marks if (s, m) not in at]
+    if masked:
+        missing = [f"{s}.{m}" for s in samples if all((s, o) not in at for o in marks) for m in marks]
     if missing:
         msg = (
             f"the model needs the tracks {some(missing)}, which are not in the MuData (it has "
             f"{some(chromatin.var_names, 6)}): add them with gx.io.add_samples or choose other samples or marks"
         )
         raise InputError(msg)
-    return np.array([[at[s, m] for m in marks] for s in samples], dtype=np.int64)
+    return np.array([[at.get((s, m), -1) for m in marks] for s in samples], dtype=np.int64)
 
 
 def split_values(mdata: MuData, split_key: str) -> np.ndarray:
@@ -239,6 +247,13 @@ def _samples_and_marks(mdata: MuData, chromatin: AnnData, setup: dict) -> tuple[
         raise InputError(msg)
     of = {s: list(dict.fromkeys(var["mark"][var["sample"].astype(str) == s].astype(str))) for s in samples}
     marks = setup["marks"]
+    if setup["masked"]:
+        marks = list(dict.fromkeys(m for s in samples for m in of[s]))
+        lacking = [f"{s}.{m}" for s in samples for m in marks if m not in of[s]]
+        # nothing to mask: the model is then the same as one of shared marks
+        setup["masked"] = bool(lacking)
+        if lacking:
+            logger.info("%d of the tracks are missing and are masked: %s", len(lacking), some(lacking, 6))
     if marks is None:
         marks = [m for m in of[samples[0]] if all(m in of[s] for s in samples)]
         left = list(dict.fromkeys(m for s in samples for m in of[s] if m not in marks))
@@ -247,13 +262,14 @@ def _samples_and_marks(mdata: MuData, chromatin: AnnData, setup: dict) -> tuple[
             raise InputError(msg)
         if left:
             logger.info(
-                "The %d samples share %d marks (%s); %s left out, since not every sample has them",
+                'The %d samples share %d marks (%s); %s left out, since not every sample has them (marks="all" takes '
+                "them and masks what is missing)",
                 len(samples),
                 len(marks),
                 ", ".join(marks),
                 some(left, 6),
             )
-    track_positions(chromatin, samples, marks)
+    track_positions(chromatin, samples, marks, masked=setup["masked"])
     return samples, marks
 
 

@@ -33,9 +33,8 @@ def chosen_samples(mdata: MuData, setup: dict, samples: Sequence[str] | str | No
             return setup["samples"]
         var = mdata.mod[mods[schema.CHROMATIN]].var
         marks = set(setup["marks"])
-        there = [
-            str(s) for s in dict.fromkeys(var["sample"]) if marks <= set(var["mark"][var["sample"] == s].astype(str))
-        ]
+        of = {str(s): set(var["mark"][var["sample"] == s].astype(str)) for s in dict.fromkeys(var["sample"])}
+        there = [s for s, own in of.items() if (marks & own if setup["masked"] else marks <= own)]
     else:
         rna = mdata.mod.get(mods[schema.RNA])
         there = [] if rna is None else [str(s) for s in rna.var["sample"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,7 +11,9 @@ import torch
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse.model.base._graph import NeighborTable, neighbor_table
 from genexp_scverse.model.base._registration import _plain_window, array_fields, plain, track_positions
+from genexp_scverse.model.base._signal import RESIDENT_BYTES, SignalTable
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from genexp_scverse.pp.scaler import SignalScaler
 
 _LOGGED = ("log", "log_ratio")
-RESIDENT_BYTES = 4 * 2**30
-"""Signal up to this size is scaled once and kept in memory (on the device); larger arrays stream."""
 
 
 @dataclass
@@ -37,6 +37,12 @@ class GeneTables:
         Source of bins, genes x marks x bins of one sample.
     features
         Genes x features of the DNA, or None.
+    present
+        Samples x marks, 1 where the sample has the mark; None when every sample has all.
+    neighbors
+        Which genes are the neighbours of each, or None.
+    latents
+        Samples x genes x units, in place of bins: what a network reads that has encoded the signal before.
     """
 
     genes: np.ndarray
@@ -46,6 +52,9 @@ class GeneTables:
     label: np.ndarray
     signal: SignalTable | None = None
     features: np.ndarray | None = None
+    present: np.ndarray | None = None
+    neighbors: NeighborTable | None = None
+    latents: torch.Tensor | None = None
     _device: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> GeneTables:
@@ -56,7 +65,13 @@ class GeneTables:
         }
         if self.features is not None:
             self._device["features"] = torch.as_tensor(self.features, device=device)
-        if self.signal is not None:
+        if self.present is not None:
+            self._device["present"] = torch.as_tensor(self.present, device=device)
+        if self.neighbors is not None:
+            self.neighbors.to(device)
+        if self.latents is not None:
+            self.latents = self.latents.to(device)
+        elif self.signal is not None:
             self.signal.to(device)
         return self
 
@@ -65,7 +80,9 @@ class GeneTables:
 
         Returns
         -------
-        ``level`` and ``label`` (B,), ``bins`` (B, marks, bins), ``features`` (B, features), as there are.
+        ``level`` and ``label`` (B,); as there are ``features`` (B, features) and ``present`` (B, marks); ``bins``
+        (B, marks, bins) or ``latent`` (B, units). With neighbours ``neighbor_bins`` or ``neighbor_latent`` (B, k,
+        ...) and what :class:`NeighborTable` says of them.
         """
         if not self._device:
             self.to(genes.device)
@@ -75,77 +92,25 @@ class GeneTables:
         }
         if "features" in self._device:
             batch["features"] = self._device["features"][genes]
-        if self.signal is not None:
-            batch["bins"] = self.signal.gather(genes, samples)
+        if "present" in self._device:
+            batch["present"] = self._device["present"][samples]
+        name = "bins" if self.latents is None else "latent"
+        if self.signal is not None or self.latents is not None:
+            batch[name] = self._inputs(genes, samples)
+        if self.neighbors is not None:
+            index, described = self.neighbors.gather(genes)
+            batch |= described
+            k = index.shape[1]
+            # a place without a neighbour holds the gene itself, and neighbor_there says so
+            others = torch.where(index < 0, genes[:, None], index).flatten()
+            batch[f"neighbor_{name}"] = self._inputs(others, samples.repeat_interleave(k)).unflatten(0, (-1, k))
         return batch
 
-
-class SignalTable:
-    """Scaled signal by gene and sample: from memory when it fits, else streamed by rows from the array.
-
-    Parameters
-    ----------
-    bins
-        Genes x tracks x bins: numpy array, memmap, h5py dataset or dask array.
-    tracks
-        Position of the track of every sample and mark, samples x marks.
-    marks, scales
-        Mark (columns of `tracks`) and scale of every track of `bins`.
-    scaler
-        Fitted on training genes.
-    flip
-        Genes whose bins are reversed, or None.
-    """
-
-    def __init__(
-        self,
-        bins: Any,
-        *,
-        tracks: np.ndarray,
-        marks: list[str],
-        scales: list[str],
-        scaler: SignalScaler,
-        flip: np.ndarray | None = None,
-        resident_bytes: int = RESIDENT_BYTES,
-    ):
-        self.bins, self.tracks, self.marks, self.scales, self.scaler = bins, tracks, marks, scales, scaler
-        self.flip = flip
-        self.shape = (bins.shape[0], len(tracks), len(marks), bins.shape[2])
-        self.resident = int(np.prod(self.shape)) * 4 <= resident_bytes
-        self._table: torch.Tensor | None = None
-
-    def to(self, device: torch.device | str) -> None:
-        """Put the signal on `device` when it is small enough to stay in memory."""
-        if self.resident:
-            if self._table is None:
-                table = np.empty((self.shape[1], self.shape[0], *self.shape[2:]), np.float32)
-                for start in range(0, self.shape[0], 4096):
-                    rows = np.arange(start, min(start + 4096, self.shape[0]))
-                    for s in range(self.shape[1]):
-                        table[s, rows] = self._scaled(rows, s)
-                self._table = torch.from_numpy(table)
-            self._table = self._table.to(device)
-
-    def gather(self, genes: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
-        """Bins of the pairs, (B, marks, bins) float32 on the device of `genes`."""
-        if self._table is not None:
-            if self._table.shape[0] == 1:
-                return self._table[0][genes]
-            return self._table[samples, genes]
-        rows, of = genes.cpu().numpy(), samples.cpu().numpy()
-        out = np.empty((len(of), *self.shape[2:]), np.float32)
-        for s in np.unique(of):
-            at = np.flatnonzero(of == s)
-            out[at] = self._scaled(rows[at], s)
-        return torch.from_numpy(out).to(genes.device)
-
-    def _scaled(self, rows: np.ndarray, sample: int) -> np.ndarray:
-        tracks = self.tracks[sample]
-        x = self.scaler.transform(_rows(self.bins, rows, tracks), [self.scales[t] for t in tracks], self.marks)
-        if self.flip is not None:
-            reverse = self.flip[rows]
-            x[reverse] = x[reverse, :, ::-1]
-        return x
+    def _inputs(self, genes: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+        if self.latents is not None:
+            return self.latents[samples, genes]
+        assert self.signal is not None
+        return self.signal.gather(genes, samples)
 
 
 def build_tables(
@@ -157,8 +122,13 @@ def build_tables(
     scaler: SignalScaler | None,
     stranded: bool,
     resident_bytes: int = RESIDENT_BYTES,
+    graph: str | None = None,
+    n_neighbors: int = 0,
 ) -> GeneTables:
-    """Gather sources of `samples` of `mdata` for a model with `setup`; checks that the MuData fits the model."""
+    """Gather sources of `samples` of `mdata` for a model with `setup`; checks that the MuData fits the model.
+
+    With `graph`, a key of ``obsp``, every gene also gets its `n_neighbors` neighbours of the largest weight.
+    """
     schema.validate(mdata)
     mods = setup["modalities"]
     arrays = {}
@@ -174,9 +144,12 @@ def build_tables(
         chromatin = mdata.mod[mods[schema.CHROMATIN]]
         _check_window(chromatin, setup)
         _check_scales(chromatin, setup, samples, scaler.name)
+        tracks = track_positions(chromatin, samples, setup["marks"], masked=setup["masked"])
+        if setup["masked"]:
+            tables.present = (tracks >= 0).astype(np.float32)
         tables.signal = SignalTable(
             arrays["bins"],
-            tracks=track_positions(chromatin, samples, setup["marks"]),
+            tracks=tracks,
             marks=list(setup["marks"]),
             scales=[str(s) for s in chromatin.var["scale"]],
             scaler=scaler,
@@ -185,6 +158,8 @@ def build_tables(
         )
     if setup["features"]:
         tables.features = np.asarray(arrays["features"], np.float32)
+    if graph is not None:
+        tables.neighbors = neighbor_table(mdata, graph, n_neighbors, samples=setup["samples"])
     return tables
 
 
@@ -285,11 +260,3 @@ def _check_scales(chromatin, setup: dict, samples: list[str], transform: str) ->
                 )
                 raise InputError(msg)
             logger.warning("%s is of scale %s here and was %s in training", mark, scale, some(trained))
-
-
-def _rows(array: Any, rows: np.ndarray, tracks: np.ndarray) -> np.ndarray:
-    """Read some tracks of some genes in the order asked for, whatever order the array wants to be asked in."""
-    if isinstance(array, np.ndarray):
-        return np.asarray(array[rows[:, None], tracks])
-    unique, back = np.unique(rows, return_inverse=True)
-    return np.asarray(array[unique])[back][:, tracks]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -22,9 +23,10 @@ from genexp_scverse._logging import logger
 from genexp_scverse.model.base import _save
 from genexp_scverse.model.base._data import PairBatches, PairData
 from genexp_scverse.model.base._fitting import KeepBest, interruptible
-from genexp_scverse.model.base._model import GeneModel, as_history
+from genexp_scverse.model.base._model import GeneModel
 from genexp_scverse.model.base._module import GeneModule
 from genexp_scverse.model.base._plan import SupervisedPlan
+from genexp_scverse.model.base._saved import as_history
 from genexp_scverse.model.base._selection import chosen_samples
 from genexp_scverse.model.base._statistics import standardised
 from genexp_scverse.model.base._tables import GeneTables
@@ -162,6 +164,7 @@ class TorchGeneModel(GeneModel):
         with torch.random.fork_rng(devices=[] if accelerator == "cpu" else None):
             torch.manual_seed(seed)
             weights, history = copy.deepcopy(self.module.state_dict()), self.history_
+            start = time.perf_counter()
             try:
                 self._run(
                     train,
@@ -180,6 +183,7 @@ class TorchGeneModel(GeneModel):
                 self.history_, self.fitted_ = history, fitted
                 self.is_trained_ = history is not None
                 raise
+            self.fitted_["train_seconds"] = fitted.get("train_seconds", 0.0) + time.perf_counter() - start
 
     def get_latent_representation(
         self,
@@ -222,7 +226,23 @@ class TorchGeneModel(GeneModel):
         return latent
 
     def _run(self, train, valid, options: dict, seed: int, *, early_stopping: bool, **trainer: Any) -> None:
+        """Train the network; a model of several stages calls `_fit` for each."""
         tables = standardised(self._tables(self._data(None), self.setup_["samples"]), self.fitted_)
+        self._fit(tables, train, valid, options, seed, early_stopping=early_stopping, **trainer)
+
+    def _fit(
+        self,
+        tables: GeneTables,
+        train: np.ndarray,
+        valid: np.ndarray,
+        options: dict,
+        seed: int,
+        *,
+        early_stopping: bool,
+        stage: str | None = None,
+        **trainer: Any,
+    ) -> None:
+        """Train the network on pairs of `tables` and put back its best epoch; `stage` is noted in the history."""
         plan = SupervisedPlan(
             self.module, tables, **{k: options[k] for k in ("optimizer", "lr", "weight_decay", "schedule")}
         )
@@ -230,7 +250,7 @@ class TorchGeneModel(GeneModel):
         before, self.history_ = self.history, {}
         data = PairData(torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed)
         keep = KeepBest(0 if before is None else len(before))
-        if before is not None and len(valid):
+        if before is not None and len(valid) and stage is None:
             keep.start_from(self.module, plan.score(PairBatches(data.valid_pairs, 1024)), self.fitted_["best_epoch"])
         callbacks = [keep, *trainer.pop("callbacks", [])]
         if early_stopping:
@@ -268,10 +288,14 @@ class TorchGeneModel(GeneModel):
         if not all(bool(torch.isfinite(p).all()) for p in self.module.parameters()):
             msg = f"training diverged (the weights are no numbers) with lr={options['lr']:g}: train with a lower lr"
             raise InputError(msg)
-        self._record(before, plan, keep)
+        self._record(before, plan, keep, stage)
 
-    def _record(self, before: pd.DataFrame | None, plan: SupervisedPlan, keep: KeepBest) -> None:
+    def _record(
+        self, before: pd.DataFrame | None, plan: SupervisedPlan, keep: KeepBest, stage: str | None = None
+    ) -> None:
         new = pd.DataFrame(plan.records)
+        if stage is not None:
+            new.insert(0, "stage", stage)
         if not np.isfinite(new["train_loss"].iloc[-1]):
             logger.warning("Training diverged (the loss is no number): train again with a lower lr")
         if len(new) < (plan.trainer.max_epochs or 0):

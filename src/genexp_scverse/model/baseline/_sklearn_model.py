@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import skops.io
 import torch
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.pipeline import Pipeline
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from genexp_scverse import schema
@@ -69,7 +72,9 @@ class SklearnModel(GeneModel):
         """
         before = self.fitted_, self.classifier, self.regressor
         try:
+            start = time.perf_counter()
             self._fit(self.seed if seed is None else int(seed))
+            self.fitted_["train_seconds"] = time.perf_counter() - start
         except BaseException:
             self.fitted_, self.classifier, self.regressor = before
             raise
@@ -104,7 +109,7 @@ class SklearnModel(GeneModel):
         return "cpu"
 
     def _features(self, tables: GeneTables, pairs: np.ndarray) -> np.ndarray:
-        """Pairs x (marks x pooled bins, then features of the DNA), float32."""
+        """Pairs x (marks x pooled bins, then which marks are there where some are masked, then features of the DNA)."""
         parts = []
         if tables.signal is not None:
             tables.signal.to("cpu")
@@ -116,6 +121,8 @@ class SklearnModel(GeneModel):
                 bins = tables.signal.gather(chunk[:, 0], chunk[:, 1]).numpy()
                 pooled[start : start + 4096] = np.add.reduceat(bins, edges[:-1], axis=2) / np.diff(edges)
             parts.append(pooled.reshape(len(pairs), -1))
+        if tables.present is not None:
+            parts.append(tables.present[pairs[:, 1]])
         if tables.features is not None:
             parts.append(np.nan_to_num(tables.features[pairs[:, 0]]))
         return np.concatenate(parts, axis=1)
@@ -129,6 +136,11 @@ class SklearnModel(GeneModel):
             out["level"] = self.regressor.predict(x)
         return out
 
+    @property
+    def n_parameters(self) -> int:
+        """Number of fitted numbers: coefficients, or thresholds and leaves of the trees."""
+        return sum(_size(e) for e in (self.classifier, self.regressor) if e is not None)
+
     def _files(self) -> dict[str, Any]:
         there = {"classifier": self.classifier, "regressor": self.regressor}
         return {f"{name}.skops": skops.io.dumps(e) for name, e in there.items() if e is not None}
@@ -137,6 +149,17 @@ class SklearnModel(GeneModel):
         wanted = {"label": ("classifier",), "expression": ("regressor",)}
         for name in wanted.get(self.setup_["target"], ("classifier", "regressor")):
             setattr(self, name, _read_estimator(directory / f"{name}.skops"))
+
+
+def _size(estimator: Any) -> int:
+    if isinstance(estimator, Pipeline):
+        return _size(estimator[-1])
+    if isinstance(estimator, CalibratedClassifierCV):
+        # every fold has a machine of its own and the two numbers of Platt's sigmoid
+        return sum(_size(c.estimator) + 2 for c in estimator.calibrated_classifiers_)
+    if hasattr(estimator, "estimators_"):
+        return sum(tree.tree_.node_count for tree in estimator.estimators_)
+    return int(np.size(estimator.coef_) + np.size(estimator.intercept_))
 
 
 def _read_estimator(path: Path) -> Any:

@@ -93,6 +93,7 @@ class DeepChrome(TorchGeneModel):
 
     def _network(self) -> DeepChromeModule:
         network = {k: v for k, v in self.hyperparameters_.items() if k not in ("stranded", "transform")}
+        setup = self.setup_
         return DeepChromeModule(
-            len(self.setup_["marks"]), self.setup_["n_bins"], target=self.setup_["target"], **network
+            len(setup["marks"]), setup["n_bins"], target=setup["target"], masked=setup["masked"], **network
         )

@@ -8,6 +8,7 @@ from torch import nn
 from genexp_scverse._errors import InputError
 from genexp_scverse.model.base import GeneModule
 from genexp_scverse.nn.heads import ExpressionHead
+from genexp_scverse.nn.masking import FillMissing
 
 
 class DeepChromeModule(GeneModule):
@@ -30,6 +31,7 @@ class DeepChromeModule(GeneModule):
         n_hidden: tuple[int, int] | list[int] = (625, 125),
         dropout: float = 0.5,
         label_weight: float = 1.0,
+        masked: bool = False,
     ):
         super().__init__(label_weight)
         pooled = (n_bins - kernel_size + 1) // pool_size
@@ -39,6 +41,7 @@ class DeepChromeModule(GeneModule):
                 f"use for example DeepChrome(mdata, kernel_size={max(1, n_bins // 3)}, pool_size=1)"
             )
             raise InputError(msg)
+        self.fill = FillMissing(n_marks) if masked else None
         self.conv = nn.Conv1d(n_marks, n_filters, kernel_size)
         self.conv_act = nn.ReLU()
         self.pool = nn.MaxPool1d(pool_size)
@@ -50,8 +53,9 @@ class DeepChromeModule(GeneModule):
         self.head = ExpressionHead(n_hidden[1], target)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Predict from ``batch["bins"]``, (B, marks, bins)."""
-        x = self.pool(self.conv_act(self.conv(batch["bins"]))).flatten(1)
+        """Predict from ``batch["bins"]``, (B, marks, bins), and ``batch["present"]`` where marks are masked."""
+        bins = batch["bins"] if self.fill is None else self.fill(batch["bins"], batch["present"])
+        x = self.pool(self.conv_act(self.conv(bins))).flatten(1)
         x = self.act1(self.hidden1(self.dropout(x)))
         latent = self.act2(self.hidden2(x))
         return {**self.head(latent), "latent": latent}

@@ -1,0 +1,108 @@
+"""Models that are written to a directory and read back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from genexp_scverse._errors import InputError
+from genexp_scverse.model.base import _save
+from genexp_scverse.model.base._registered import RegisteredModel
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+
+class SavedModel(RegisteredModel):
+    """A model that is described by plain values, and by the arrays of `_files` that `_restore` reads."""
+
+    setting: str
+    seed: int
+    hyperparameters_: dict[str, Any]
+    fitted_: dict[str, Any]
+    history_: Any
+
+    @abstractmethod
+    def _files(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def _restore(self, directory: Path) -> None: ...
+
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model to a directory of JSON and plain arrays.
+
+        Parameters
+        ----------
+        directory
+            Where; it is written whole or not at all.
+        overwrite
+            Replace a model that is there.
+
+        Raises
+        ------
+        InputError
+            When the model is untrained, or the directory exists and is not to be overwritten.
+        """
+        self._need_trained()
+        history = None if self.history_ is None else self.history_.to_dict(orient="list")
+        description = {
+            "model": type(self).__name__,
+            "package": version("genexp-scverse"),
+            "setting": self.setting,
+            "seed": self.seed,
+            "hyperparameters": self.hyperparameters_,
+            "setup": self.setup_,
+            "fitted": self.fitted_,
+            "history": history,
+        }
+        _save.write_model(directory, description, self._files(), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, directory: str | Path, mdata: MuData | None = None) -> Any:
+        """Read a model that :meth:`save` wrote; nothing that the files carry is executed.
+
+        Parameters
+        ----------
+        directory
+            The model's directory.
+        mdata
+            A MuData to use it with; may also be given to :meth:`predict` and :meth:`evaluate` later.
+
+        Returns
+        -------
+        The model, predicting the same numbers.
+
+        Raises
+        ------
+        InputError
+            When the directory is no model, is damaged, or holds another class.
+        """
+        d = _save.read_description(directory)
+        if d["model"] != cls.__name__:
+            msg = f"{directory} holds a {d['model']}, not a {cls.__name__}: use gx.model.load"
+            raise InputError(msg)
+        hyper = {**d["hyperparameters"], "target": d["setup"]["target"]}
+        # models saved before marks could be masked
+        d["setup"].setdefault("masked", False)
+        model = cls(setting=d["setting"], seed=d["seed"], registry={"genexp_setup": d["setup"]}, **hyper)
+        model.fitted_ = d["fitted"]
+        model.history_ = None if d["history"] is None else as_history(d["history"])
+        model._restore(Path(directory))
+        model.is_trained_ = True
+        if mdata is not None:
+            model.adata = mdata
+        return model
+
+    def _need_trained(self) -> None:
+        if not self.is_trained_:
+            msg = f"this {type(self).__name__} is not trained: call model.train() first"
+            raise InputError(msg)
+
+
+def as_history(columns: dict[str, list]) -> pd.DataFrame:
+    n_epochs = len(next(iter(columns.values())))
+    return pd.DataFrame(columns, index=pd.RangeIndex(1, n_epochs + 1, name="epoch"))
