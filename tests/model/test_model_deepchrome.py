@@ -129,11 +129,22 @@ def test_an_asymmetric_window_cannot_be_turned_round():
         gx.model.DeepChrome(mdata, setting="paper").train(1, enable_progress_bar=False)
 
 
-def test_too_few_bins_are_said_with_the_mend():
-    mdata = make_mdata(n_genes=60, n_bins=12)
-    with pytest.raises(InputError, match=r"12 bins are too few.*kernel_size=4, pool_size=1"):
-        gx.model.DeepChrome(mdata)
-    gx.model.DeepChrome(mdata, kernel_size=4, pool_size=1)
+@pytest.mark.parametrize(("n_bins", "kernel", "hidden"), [(14, 10, 8), (12, 4, 8 * 9), (2, 1, 8 * 2), (1, 1, 8)])
+def test_few_bins_get_shorter_filters_and_the_log_says_so(n_bins, kernel, hidden, caplog):
+    """12 nucleosomes, or one value per gene; hand-counted: 12 - 4 + 1 = 9 positions of 8 filters."""
+    mdata = make_mdata(n_genes=60)
+    rng = np.random.default_rng(0)
+    bins = rng.normal(size=(60, 3, n_bins)).astype(np.float32)
+    few = gx.io.from_bins(
+        bins, genes=mdata.obs_names, marks=MARKS, expression=bins[:, 0].mean(1), unit="log", scale="log_ratio"
+    )
+    gx.pp.split_at_random(few)
+    model = gx.model.DeepChrome(few, n_filters=8)
+    model.train(1, enable_progress_bar=False)
+    assert model.module.conv.kernel_size == (kernel,)
+    assert model.module.hidden1.in_features == hidden
+    assert ("are few" in caplog.text) == (n_bins < 14)
+    assert model.predict().notna().all(axis=None)
 
 
 def test_latent_is_the_last_hidden_layer():

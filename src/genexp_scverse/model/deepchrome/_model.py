@@ -34,7 +34,8 @@ class DeepChrome(TorchGeneModel):
         ``auto`` (log1p unless the track is a log already), ``log1p``, ``arcsinh`` or ``none``; then divided by
         the standard deviation of each mark over the training genes, except for ``raw``: the signal as it is.
     n_filters, kernel_size, pool_size, n_hidden, dropout
-        Of the network.
+        Of the network. With too few bins for `kernel_size` and `pool_size` (12 nucleosomes, or one bin) a kernel
+        of a third of the bins and no pooling take their place, and the log says so.
     label_weight
         Weight of the label's cross-entropy beside the level's squared error.
 

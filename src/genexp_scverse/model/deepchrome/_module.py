@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from genexp_scverse._errors import InputError
+from genexp_scverse._logging import logger
 from genexp_scverse.model.base import GeneModule
 from genexp_scverse.nn.heads import ExpressionHead
 from genexp_scverse.nn.masking import FillMissing
@@ -34,13 +34,8 @@ class DeepChromeModule(GeneModule):
         masked: bool = False,
     ):
         super().__init__(label_weight)
+        kernel_size, pool_size = fitted_to_bins(n_bins, kernel_size, pool_size)
         pooled = (n_bins - kernel_size + 1) // pool_size
-        if pooled < 1:
-            msg = (
-                f"{n_bins} bins are too few for kernel_size={kernel_size} and pool_size={pool_size}: "
-                f"use for example DeepChrome(mdata, kernel_size={max(1, n_bins // 3)}, pool_size=1)"
-            )
-            raise InputError(msg)
         self.fill = FillMissing(n_marks) if masked else None
         self.conv = nn.Conv1d(n_marks, n_filters, kernel_size)
         self.conv_act = nn.ReLU()
@@ -59,3 +54,12 @@ class DeepChromeModule(GeneModule):
         x = self.act1(self.hidden1(self.dropout(x)))
         latent = self.act2(self.hidden2(x))
         return {**self.head(latent), "latent": latent}
+
+
+def fitted_to_bins(n_bins: int, kernel_size: int, pool_size: int) -> tuple[int, int]:
+    """Give the sizes of kernel and pooling, smaller where there are too few bins for one pooled position."""
+    if (n_bins - kernel_size + 1) // pool_size >= 1:
+        return kernel_size, pool_size
+    kernel_size = min(kernel_size, max(1, n_bins // 3))
+    logger.info("%d bins are few: kernel_size=%d and pool_size=1 are used", n_bins, kernel_size)
+    return kernel_size, 1
