@@ -136,7 +136,7 @@ def test_few_bins_get_shorter_filters_and_the_log_says_so(n_bins, kernel, hidden
     rng = np.random.default_rng(0)
     bins = rng.normal(size=(60, 3, n_bins)).astype(np.float32)
     few = gx.io.from_bins(
-        bins, genes=mdata.obs_names, marks=MARKS, expression=bins[:, 0].mean(1), unit="log", scale="log_ratio"
+        bins, genes=mdata.obs_names, marks=["a", "b", "c"], expression=bins[:, 0].mean(1), unit="log", scale="log_ratio"
     )
     gx.pp.split_at_random(few)
     model = gx.model.DeepChrome(few, n_filters=8)
