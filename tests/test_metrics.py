@@ -97,6 +97,60 @@ def test_bootstrap_leaves_out_resamples_with_one_class():
     assert ours["auroc"] == pytest.approx(np.percentile(loop, (2.5, 97.5)))
 
 
+@pytest.fixture
+def other(levels, classes):
+    """Another prediction of the same genes."""
+    rng = np.random.default_rng(2)
+    predicted = np.round(0.5 * levels[0] + rng.normal(0, 1.5, 300), 1)
+    return predicted, np.round(1 / (1 + np.exp(-predicted)), 2)
+
+
+def test_differences_are_the_plain_loop_over_the_same_resamples(levels, classes, other, monkeypatch):
+    monkeypatch.setattr(metrics, "_BLOCK", 300 * 7)
+    observed, predicted = (v.copy() for v in levels)
+    label, prob = (v.copy() for v in classes)
+    observed[:4], predicted[3:9], other[0][20] = np.nan, np.nan, np.nan
+    label[100:103], other[1][7] = np.nan, np.nan
+    ours = metrics.bootstrap_differences(
+        observed=observed,
+        predicted=predicted,
+        reference_predicted=other[0],
+        label=label,
+        prob=prob,
+        reference_prob=other[1],
+        n=60,
+        seed=3,
+    )
+    level = ~np.isnan(observed) & ~np.isnan(predicted) & ~np.isnan(other[0])
+    known = ~np.isnan(label) & ~np.isnan(other[1])
+    assert (level.sum(), known.sum()) == (290, 296)
+    for names, mask, truth, one, two, measure in (
+        (metrics.LEVEL_METRICS, level, observed, predicted, other[0], by_libraries),
+        (metrics.LABEL_METRICS, known, label, prob, other[1], labels_by_libraries),
+    ):
+        y, a, b = truth[mask], one[mask], two[mask]
+        whole = {k: measure(y, a)[k] - measure(y, b)[k] for k in names}
+        drawn = np.random.default_rng(3).integers(0, len(y), (60, len(y)))
+        loop = [(measure(y[rows], a[rows]), measure(y[rows], b[rows])) for rows in drawn]
+        for name in names:
+            expected = (whole[name], *np.percentile([p[name] - q[name] for p, q in loop], (2.5, 97.5)))
+            assert ours[name] == pytest.approx(expected, rel=1e-9, abs=1e-12), name
+
+
+def test_a_pair_is_compared_more_closely_than_two_single_ones(levels):
+    """Two predictions that err alike: the difference is known better than either measure."""
+    observed, predicted = levels
+    near = predicted + np.random.default_rng(0).normal(0, 0.2, 300)
+    difference, low, high = metrics.bootstrap_differences(
+        observed=observed, predicted=predicted, reference_predicted=near
+    )["pearson"]
+    alone = metrics.bootstrap_metrics(observed=observed, predicted=predicted)["pearson"]
+    assert low <= difference <= high
+    assert high - low < (alone[1] - alone[0]) / 3
+    same = metrics.bootstrap_differences(observed=observed, predicted=predicted, reference_predicted=predicted, n=20)
+    assert same == dict.fromkeys(metrics.LEVEL_METRICS, (0, 0, 0))
+
+
 def test_same_seed_same_intervals(levels):
     first, again, other = (
         metrics.bootstrap_metrics(observed=levels[0], predicted=levels[1], n=50, seed=s) for s in (0, 0, 1)
@@ -150,5 +204,13 @@ def test_errors():
         metrics.level_metrics([[1, 2]], [[1, 2]])
     with pytest.raises(gx.InputError, match="resamples is 0"):
         metrics.bootstrap_metrics(observed=[1], predicted=[1], n=0)
+    with pytest.raises(gx.InputError, match="resamples is 0"):
+        metrics.bootstrap_differences(observed=[1], predicted=[1], reference_predicted=[1], n=0)
+    with pytest.raises(gx.InputError, match="observed has 2 genes and reference_predicted has 1"):
+        metrics.bootstrap_differences(observed=[1, 2], predicted=[1, 2], reference_predicted=[1])
+    with pytest.raises(gx.InputError, match="reference_prob is missing"):
+        metrics.bootstrap_differences(label=[0, 1], prob=[0, 1])
+    with pytest.raises(gx.InputError, match="label is 2"):
+        metrics.bootstrap_differences(label=[0, 2], prob=[0, 1], reference_prob=[0, 1])
     with pytest.raises(gx.InputError, match="prob is missing"):
         metrics.evaluate_predictions(label=[0, 1])

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import rankdata
 
 from genexp_scverse._errors import InputError
+from genexp_scverse._metric_kernels import difference_kernel, label_kernel, level_kernel
 
 LEVEL_METRICS = ("pearson", "spearman", "r2", "mse", "mae")
 LABEL_METRICS = ("auroc", "auprc", "brier")
@@ -46,7 +46,7 @@ def level_metrics(observed, predicted) -> dict[str, float]:
     1.0
     """
     observed, predicted = _pairs(observed, predicted, "observed", "predicted")
-    return _once(_level_kernel(observed, predicted), LEVEL_METRICS, len(observed))
+    return _once(level_kernel(observed, predicted), LEVEL_METRICS, len(observed))
 
 
 def label_metrics(label, prob) -> dict[str, float]:
@@ -75,7 +75,7 @@ def label_metrics(label, prob) -> dict[str, float]:
     0.75
     """
     label, prob = _label_pairs(label, prob)
-    return _once(_label_kernel(label, prob), LABEL_METRICS, len(label))
+    return _once(label_kernel(label, prob), LABEL_METRICS, len(label))
 
 
 def bootstrap_metrics(
@@ -113,17 +113,77 @@ def bootstrap_metrics(
     >>> bool(low <= 0.25 <= high)
     True
     """
-    if n < 1:
-        msg = f"the number of bootstrap resamples is {n}: give at least 1"
-        raise InputError(msg)
+    _check_resamples(n)
     intervals = {}
     if observed is not None:
         pairs = _pairs(observed, predicted, "observed", "predicted")
-        intervals.update(_intervals(_level_kernel(*pairs), LEVEL_METRICS, len(pairs[0]), n, seed))
+        intervals.update(_intervals(level_kernel(*pairs), LEVEL_METRICS, len(pairs[0]), n, seed))
     if label is not None:
         pairs = _label_pairs(label, prob)
-        intervals.update(_intervals(_label_kernel(*pairs), LABEL_METRICS, len(pairs[0]), n, seed))
+        intervals.update(_intervals(label_kernel(*pairs), LABEL_METRICS, len(pairs[0]), n, seed))
     return intervals
+
+
+def bootstrap_differences(
+    *,
+    observed=None,
+    predicted=None,
+    reference_predicted=None,
+    label=None,
+    prob=None,
+    reference_prob=None,
+    n: int = 1000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float, float]]:
+    """Compare two predictions of the same genes: differences of measures with 95 % paired bootstrap intervals.
+
+    Every resample of genes counts for both predictions, and the difference is taken within it. What makes a gene
+    hard for both cancels, so that the interval is narrower than those of the two measures suggest.
+
+    Parameters
+    ----------
+    observed, predicted, reference_predicted
+        Observed level per gene, and the two predictions of it; genes where one of the three is NaN are left out.
+    label, prob, reference_prob
+        Class per gene, and the two predicted probabilities, likewise.
+    n
+        Number of resamples.
+    seed
+        Seed of the generator; resamples are those of :func:`bootstrap_metrics` for the same genes.
+
+    Returns
+    -------
+    Measure -> (difference, low, high), prediction minus reference, for the measures of what is given.
+
+    Raises
+    ------
+    InputError
+        As for :func:`bootstrap_metrics`.
+
+    Examples
+    --------
+    >>> near, far = [1, 2, 3, 5], [1, 4, 2, 4]
+    >>> difference, low, high = bootstrap_differences(
+    ...     observed=[1, 2, 3, 4], predicted=near, reference_predicted=far, n=200
+    ... )["mse"]
+    >>> difference, bool(low <= difference <= high)
+    (-1.0, True)
+    """
+    _check_resamples(n)
+    kernels: list[tuple] = []
+    if observed is not None:
+        level, first, second = _triples(observed, predicted, reference_predicted, "observed", "predicted")
+        kernels.append((level_kernel(level, first), level_kernel(level, second), LEVEL_METRICS, len(level)))
+    if label is not None:
+        _label_pairs(label, prob)
+        of, first, second = _triples(label, prob, reference_prob, "label", "prob")
+        kernels.append((label_kernel(of, first), label_kernel(of, second), LABEL_METRICS, len(of)))
+    found = {}
+    for one, other, names, n_genes in kernels:
+        kernel = difference_kernel(one, other)
+        value, intervals = _once(kernel, names, n_genes), _intervals(kernel, names, n_genes, n, seed)
+        found.update({name: (value[name], *intervals[name]) for name in names})
+    return found
 
 
 def evaluate_predictions(
@@ -176,6 +236,12 @@ def evaluate_predictions(
     return row
 
 
+def _check_resamples(n: int) -> None:
+    if n < 1:
+        msg = f"the number of bootstrap resamples is {n}: give at least 1"
+        raise InputError(msg)
+
+
 def _vector(values, name: str) -> np.ndarray:
     if values is None:
         msg = f"{name} is missing: give what was predicted together with what was observed"
@@ -194,6 +260,17 @@ def _pairs(a, b, name_a: str, name_b: str) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(msg)
     both = ~np.isnan(a) & ~np.isnan(b)
     return a[both], b[both]
+
+
+def _triples(truth, first, second, name: str, of: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Genes where the truth and both predictions of it are known."""
+    truth, first, second = _vector(truth, name), _vector(first, of), _vector(second, f"reference_{of}")
+    for other, label in ((first, of), (second, f"reference_{of}")):
+        if len(other) != len(truth):
+            msg = f"{name} has {len(truth)} genes and {label} has {len(other)}: give both for the same genes"
+            raise InputError(msg)
+    known = ~np.isnan(truth) & ~np.isnan(first) & ~np.isnan(second)
+    return truth[known], first[known], second[known]
 
 
 def _label_pairs(label, prob) -> tuple[np.ndarray, np.ndarray]:
@@ -232,90 +309,3 @@ def _resampled(n_genes: int, n: int, seed: int) -> Iterator[np.ndarray]:
         drawn = rng.integers(0, n_genes, (size, n_genes))
         drawn += np.arange(size)[:, None] * n_genes
         yield np.bincount(drawn.ravel(), minlength=size * n_genes).reshape(size, n_genes).astype(np.float64)
-
-
-def _level_kernel(observed: np.ndarray, predicted: np.ndarray):
-    """Make the function counts (resamples x genes) -> measures (per resample)."""
-    error = predicted - observed
-    # centring first keeps the digits that sums of squares would lose
-    x = observed - observed.mean() if len(observed) else observed
-    y = predicted - predicted.mean() if len(predicted) else predicted
-    terms = np.column_stack([x, y, x * x, y * y, x * y, error**2, np.abs(error)])
-    ranks = _ranker(observed), _ranker(predicted)
-    flat = np.ptp(x) == 0 if len(x) else True, np.ptp(y) == 0 if len(y) else True
-
-    def measures(counts: np.ndarray) -> dict[str, np.ndarray]:
-        total = counts.sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mx, my, xx, yy, xy, mse, mae = (counts @ terms / total[:, None]).T
-            spread_x, spread_y = _spread(xx - mx**2, xx), _spread(yy - my**2, yy)
-            if flat[0]:
-                spread_x[:] = np.nan
-            if flat[1]:
-                spread_y[:] = np.nan
-            pearson = (xy - mx * my) / np.sqrt(spread_x * spread_y)
-            centre = (total[:, None] + 1) / 2
-            rx, ry = (rank(counts) - centre for rank in ranks)
-            top = (counts * rx * ry).sum(axis=1)
-            bottom = np.sqrt((counts * rx**2).sum(axis=1) * (counts * ry**2).sum(axis=1))
-            spearman = np.where(bottom > 0, top / bottom, np.nan)
-            r2 = 1 - mse / spread_x
-        return {
-            "pearson": np.clip(pearson, -1, 1),
-            "spearman": np.clip(spearman, -1, 1),
-            "r2": r2,
-            "mse": mse,
-            "mae": mae,
-        }
-
-    return measures
-
-
-def _label_kernel(label: np.ndarray, prob: np.ndarray):
-    """Make the function counts (resamples x genes) -> measures (per resample)."""
-    order = np.argsort(prob, kind="stable")
-    starts = np.flatnonzero(np.diff(prob[order], prepend=-np.inf)) if len(prob) else order
-    high = label[order] == 1
-    squared = (prob - label) ** 2
-
-    def measures(counts: np.ndarray) -> dict[str, np.ndarray]:
-        if len(prob) == 0:
-            return {name: np.full(len(counts), np.nan) for name in LABEL_METRICS}
-        ordered = counts[:, order]
-        # genes with the same score are one threshold
-        positive = np.add.reduceat(np.where(high, ordered, 0), starts, axis=1)
-        negative = np.add.reduceat(np.where(high, 0, ordered), starts, axis=1)
-        positives, negatives = positive.sum(axis=1), negative.sum(axis=1)
-        below = np.cumsum(negative, axis=1) - negative / 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            auroc = (positive * below).sum(axis=1) / (positives * negatives)
-            hits = np.cumsum(positive[:, ::-1], axis=1)
-            called = hits + np.cumsum(negative[:, ::-1], axis=1)
-            precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-            auprc = (positive[:, ::-1] * precision).sum(axis=1) / positives
-            brier = counts @ squared / counts.sum(axis=1)
-        auprc[negatives == 0] = np.nan
-        return {"auroc": auroc, "auprc": auprc, "brier": brier}
-
-    return measures
-
-
-def _ranker(values: np.ndarray):
-    """Make the function that gives the average rank of every gene within each resample, ties shared."""
-    order = np.argsort(values, kind="stable")
-    group = np.empty(len(values), np.int64)
-    group[order] = rankdata(values[order], "dense") - 1
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-
-    def ranks(counts: np.ndarray) -> np.ndarray:
-        if len(values) == 0:
-            return counts
-        drawn = np.add.reduceat(counts[:, order], starts, axis=1)
-        return (np.cumsum(drawn, axis=1) - (drawn - 1) / 2)[:, group]
-
-    return ranks
-
-
-def _spread(variance: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Variance, NaN where it is nothing but rounding (one gene drawn over and over)."""
-    return np.where(variance > 1e-14 * scale, variance, np.nan)
