@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "from_bins": "arrays",
         "match_chroms": "chroms",
         "read_codes": "fasta",
+        "read_contacts": "contacts",
         "read_deepchrome": "deepchrome_csv",
         "read_expression": "expression",
         "read_genes": "genes",

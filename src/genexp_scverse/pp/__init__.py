@@ -2,24 +2,32 @@
 
 # Not lazy: a function and the file it is in may share a name, and importing the file later would put the
 # module in the function's place.
+from genexp_scverse.pp.contacts import contact_neighbors
 from genexp_scverse.pp.folds import split_by_fold
+from genexp_scverse.pp.graphs import check_graph
 from genexp_scverse.pp.label import label, median_of_training
+from genexp_scverse.pp.neighbors import gene_neighbors
 from genexp_scverse.pp.profile import mean_profile
 from genexp_scverse.pp.scale import scale
 from genexp_scverse.pp.scaler import SignalScaler
 from genexp_scverse.pp.sequence import sequence_features
+from genexp_scverse.pp.similarity import similarity_neighbors
 from genexp_scverse.pp.split import split_at_random, split_by_chromosome, training_rows
 from genexp_scverse.pp.transform import arcsinh, log1p
 
 __all__ = [
     "SignalScaler",
     "arcsinh",
+    "check_graph",
+    "contact_neighbors",
+    "gene_neighbors",
     "label",
     "log1p",
     "mean_profile",
     "median_of_training",
     "scale",
     "sequence_features",
+    "similarity_neighbors",
     "split_at_random",
     "split_by_chromosome",
     "split_by_fold",

@@ -1,0 +1,301 @@
+"""Contacts between places of a chromosome: Hi-C matrices and loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
+from genexp_scverse.io.chroms import match_chroms
+from genexp_scverse.io.loops import read_loops
+
+RAW = "none"
+_BALANCED = ("weight", "ICE", "KR", "SCALE", "VC_SQRT", "VC")
+_HDF5, _HIC = b"\x89HDF\r\n\x1a\n", b"HIC\x00"
+_KINDS = "a .cool, .mcool or .hic matrix, or loops in BEDPE"
+
+
+def read_contacts(
+    path: str | Path,
+    *,
+    resolution: int | None = None,
+    normalization: str | None = "auto",
+    chroms: str | Sequence[str] | None = None,
+    max_distance: int | None = 2_000_000,
+    genes: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    r"""Read contacts within chromosomes from a Hi-C matrix or from loops.
+
+    The kind of the file is seen from its content. Matrices (``.cool``, ``.mcool``, ``.hic``) are read by hictkpy
+    (``pip install genexp-scverse[contacts]``), one chromosome after the other and only along the diagonal. BEDPE
+    loops, plain or gzip, are 0-based half-open; the count is that of a column ``count``, ``observed`` or ``o``
+    (HiCCUPS) of the header, else the score (column 8) where it is a number above 0, else 1. Contacts between
+    chromosomes and contacts without a finite count are left out, and counted in the log.
+
+    Parameters
+    ----------
+    path
+        The file. One resolution of a .mcool may be named as in cooler, ``file.mcool::/resolutions/10000``.
+    resolution
+        Size of the bins in bases, needed where the file has several; not for loops.
+    normalization
+        Name of the balancing as the file has it (``weight``, ``KR``, ``VC_SQRT``, ...), ``"none"`` or None for the
+        counts as they are; ``auto`` takes the first of weight, ICE, KR, SCALE, VC_SQRT and VC that is there, else
+        the counts.
+    chroms
+        Chromosomes to read; all without it. Other spellings of a name are matched.
+    max_distance
+        Largest distance between the starts of the two bins or anchors, in bases; None for all, which takes much
+        memory for a fine matrix.
+    genes
+        Table with chrom and tss, such as ``mdata.obs``: of a matrix only contacts between bins that both hold a TSS
+        are kept, which is a small part of it and all that :func:`genexp_scverse.pp.contact_neighbors` uses.
+        Chromosomes without a gene are not read.
+
+    Returns
+    -------
+    A row per contact in the order of the file: chrom (categorical), start1, end1, start2, end2 (int32, 0-based
+    half-open; start1 <= start2, the upper triangle) and count (float32, above 0 unless the file has lower ones).
+    ``attrs`` holds ``file`` (its name), ``resolution`` (None for loops) and ``normalization``.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged or of another kind, hictkpy is missing, there is no such resolution,
+        normalization or chromosome, or nothing is left.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "loops.bedpe"
+    ...     _ = path.write_text("chr1\t5000\t6000\tchr1\t9000\t10000\tloop1\t7\n")
+    ...     contacts = read_contacts(path)
+    >>> contacts.values.tolist()
+    [['chr1', 5000, 6000, 9000, 10000, 7.0]]
+    """
+    if max_distance is not None and not max_distance >= 0:
+        msg = f"max_distance={max_distance!r}: give bases, 0 or more, or None"
+        raise InputError(msg)
+    if genes is not None and (lacking := [c for c in ("chrom", "tss") if c not in genes]):
+        msg = f"genes has no column {some(lacking)}: give a table with chrom and tss, such as mdata.obs"
+        raise InputError(msg)
+    wanted = _wanted(chroms, genes)
+    name, _, _ = str(path).partition("::")
+    start = _first_bytes(Path(name))
+    if start.startswith((_HDF5, _HIC)):
+        table = _read_matrix(str(path), resolution, normalization, wanted, max_distance, genes)
+    else:
+        if resolution is not None or normalization not in ("auto", RAW, None):
+            msg = f"{path} is text, so it holds loops, which have no resolution or normalization: leave them out"
+            raise InputError(msg)
+        table = _read_loops(Path(path), wanted, max_distance)
+    table.attrs["file"] = Path(name).name
+    return table
+
+
+def _read_matrix(
+    path: str,
+    resolution: int | None,
+    normalization: str | None,
+    wanted: list[str] | None,
+    max_distance: int | None,
+    genes: pd.DataFrame | None,
+) -> pd.DataFrame:
+    hictkpy = _hictkpy(path)
+    try:
+        file = _open(hictkpy, path, resolution)
+        resolution = int(file.resolution())
+        if resolution == 0:
+            msg = f"{path} has bins of different sizes: give a matrix with bins of one size"
+            raise InputError(msg)
+        name = _normalization(path, normalization, [str(n) for n in file.avail_normalizations()])
+        sizes = {str(c): int(n) for c, n in file.chromosomes().items()}
+        match = _match(path, wanted, sizes)
+        dtype = np.int32 if max(sizes.values()) < 2**31 else np.int64
+        parts: list[dict[str, np.ndarray]] = []
+        unknown = 0
+        for chrom, other in match.items():
+            held = None if genes is None else _bins_of(genes, chrom, resolution)
+            row, column, count, n = _fetched(file, other, name, resolution, max_distance, held)
+            unknown += n
+            start1, start2 = row * resolution, column * resolution
+            columns: dict[str, np.ndarray] = {
+                "chrom": np.full(len(row), len(parts), np.int32),
+                "start1": start1.astype(dtype),
+                "end1": np.minimum(start1 + resolution, sizes[other]).astype(dtype),
+                "start2": start2.astype(dtype),
+                "end2": np.minimum(start2 + resolution, sizes[other]).astype(dtype),
+                "count": count.astype(np.float32),
+            }
+            parts.append(columns)
+    except (RuntimeError, OSError, ValueError, IndexError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        msg = f"{path} cannot be read as a contact matrix ({' '.join(str(error).split())}): copy or make it again"
+        raise InputError(msg) from error
+    table = _table(parts, list(match.values()))
+    if unknown:
+        logger.info("%d contacts of %s have no finite count (%s) and are left out", unknown, path, name)
+    if not len(table):
+        within = "" if max_distance is None else f" within {max_distance} bases"
+        where = " between bins that hold genes" if genes is not None else ""
+        msg = f"{path} has no contact{within}{where} on {some(match.values())}: choose other chroms= or max_distance="
+        raise InputError(msg)
+    logger.info(
+        "%s: %d contacts of %d chromosomes at %d bases, normalization %s",
+        *(Path(path).name, len(table), len(match), resolution, name),
+    )
+    table.attrs.update(resolution=resolution, normalization=name)
+    return table
+
+
+def _fetched(
+    file: Any, chrom: str, name: str, resolution: int, max_distance: int | None, held: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Bins and finite counts of one chromosome, upper triangle; and how many counts are not finite."""
+    band = None if max_distance is None else int(max_distance // resolution)
+    width = None if band is None else band + 1
+    matrix = file.fetch(
+        chrom, normalization="NONE" if name == RAW else name, count_type="float64", diagonal_band_width=width
+    ).to_coo()
+    row, column, count = matrix.row.astype(np.int64), matrix.col.astype(np.int64), matrix.data
+    row, column = np.minimum(row, column), np.maximum(row, column)
+    kept = np.ones(len(row), bool) if band is None else column - row <= band
+    if held is not None:
+        held = held[held < matrix.shape[0]]
+        of_gene = np.zeros(matrix.shape[0], bool)
+        of_gene[held] = True
+        kept &= of_gene[row] & of_gene[column]
+    finite = np.isfinite(count)
+    unknown = int((kept & ~finite).sum())
+    kept &= finite
+    row, column, count = row[kept], column[kept], count[kept]
+    place = row * matrix.shape[1] + column
+    if (np.diff(place) < 0).any():
+        order = np.argsort(place, kind="stable")
+        row, column, count = row[order], column[order], count[order]
+    return row, column, count, unknown
+
+
+def _bins_of(genes: pd.DataFrame, chrom: str, resolution: int) -> np.ndarray:
+    tss = pd.to_numeric(genes["tss"][(genes["chrom"].astype(object) == chrom).to_numpy(bool)], errors="coerce").dropna()
+    bins = tss.to_numpy(np.int64) // resolution
+    return np.unique(bins[bins >= 0])
+
+
+def _read_loops(path: Path, wanted: list[str] | None, max_distance: int | None) -> pd.DataFrame:
+    table, names = read_loops(path)
+    match = _match(str(path), wanted, names)
+    table = table[table["chrom"].isin(list(match.values()))]
+    known = np.isfinite(table["count"].to_numpy())
+    if not known.all():
+        logger.info("%s: %d loops have no number as their count and are left out", path.name, int((~known).sum()))
+        table = table[known]
+    near = table if max_distance is None else table[table["start2"] - table["start1"] <= max_distance]
+    if len(near) < len(table):
+        far = len(table) - len(near)
+        logger.info("%s: %d loops span more than %d bases and are left out", path.name, far, max_distance)
+    if not len(near):
+        msg = f"{path} has no loop within {max_distance} bases on {some(match.values())}: choose other settings"
+        raise InputError(msg)
+    logger.info("%s: %d loops of %d chromosomes", path.name, len(near), near["chrom"].nunique())
+    near = near.reset_index(drop=True)
+    near["chrom"] = pd.Categorical(near["chrom"], categories=list(dict.fromkeys(near["chrom"])))
+    near.attrs = {"resolution": None, "normalization": RAW}
+    return near
+
+
+def _open(hictkpy: Any, path: str, resolution: int | None) -> Any:
+    if hictkpy.is_scool_file(path):
+        msg = f"{path} holds matrices of single cells: give one of them, or a .cool of their sum"
+        raise InputError(msg)
+    if hictkpy.is_cooler(path):
+        file = hictkpy.File(path)
+        if resolution is not None and file.resolution() != resolution:
+            msg = f"{path} has no resolution {resolution}: it has {file.resolution()}"
+            raise InputError(msg)
+        return file
+    if not hictkpy.is_mcool_file(path) and not hictkpy.is_hic(path):
+        msg = f"{path} is HDF5 but no .cool or .mcool: give {_KINDS}"
+        raise InputError(msg)
+    there = [int(r) for r in hictkpy.MultiResFile(path).resolutions()]
+    if resolution is None and len(there) == 1:
+        resolution = there[0]
+    if resolution not in there:
+        said = "has several resolutions" if resolution is None else f"has no resolution {resolution}"
+        msg = f"{path} {said}: choose resolution= from {', '.join(map(str, there))}"
+        raise InputError(msg)
+    return hictkpy.File(path, resolution)
+
+
+def _normalization(path: str, asked: str | None, there: list[str]) -> str:
+    if asked is None or asked.lower() == RAW:
+        return RAW
+    if asked == "auto":
+        return next((n for n in _BALANCED if n in there), RAW)
+    if asked not in there:
+        found = f"it has {', '.join(there)}, or none" if there else 'it has none, so give normalization="none"'
+        msg = f"{path} has no normalization {asked!r}: {found}"
+        raise InputError(msg)
+    return asked
+
+
+def _wanted(chroms: str | Sequence[str] | None, genes: pd.DataFrame | None) -> list[str] | None:
+    named = None if chroms is None else [chroms] if isinstance(chroms, str) else [str(c) for c in chroms]
+    if named == []:
+        msg = "chroms names no chromosome: leave it out for all"
+        raise InputError(msg)
+    if genes is None:
+        return named
+    of_genes = list(dict.fromkeys(genes["chrom"].dropna().astype(str)))
+    if named is None:
+        return of_genes
+    return list(match_chroms(named, of_genes, wanted_in="chroms", available_in="genes").values())
+
+
+def _match(path: str, wanted: list[str] | None, there: Iterable[str]) -> dict[str, str]:
+    """Wanted name -> name in the file."""
+    if wanted is None:
+        return {c: c for c in there}
+    match = match_chroms(wanted, there, wanted_in="what is asked for", available_in=Path(path).name)
+    lacking = [c for c in wanted if c not in match]
+    if lacking:
+        logger.warning("%s has no contacts on %s", Path(path).name, some(lacking, 6))
+    return match
+
+
+def _table(parts: list[dict[str, np.ndarray]], names: list[str]) -> pd.DataFrame:
+    columns: dict[str, Any] = {}
+    for column in list(parts[0]):
+        # a column at a time, so that the whole lies in memory only once
+        columns[column] = np.concatenate([part.pop(column) for part in parts])
+    columns["chrom"] = pd.Categorical.from_codes(columns["chrom"], categories=names)
+    return pd.DataFrame(columns, copy=False)
+
+
+def _hictkpy(path: str) -> Any:
+    try:
+        import hictkpy
+    except ImportError as error:
+        msg = f"reading {path} needs hictkpy: install it by pip install 'genexp-scverse[contacts]'"
+        raise InputError(msg) from error
+    return hictkpy
+
+
+def _first_bytes(path: Path) -> bytes:
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        msg = f"{path} {problem}: give {_KINDS}"
+        raise InputError(msg)
+    try:
+        with path.open("rb") as file:
+            return file.read(8)
+    except PermissionError as error:
+        msg = f"{path} may not be read (permission denied): change its permissions"
+        raise InputError(msg) from error
