@@ -20,6 +20,23 @@ FAST: dict[str, dict[str, Any]] = {
             "batch_size": 32,
         },
     },
+    "Ensemble": {
+        "hyper": {
+            "model": [
+                "Linear",
+                {"model": "DeepChrome", "n_filters": 8, "kernel_size": 5, "n_hidden": [16, 8], "dropout": 0.1},
+            ],
+            "n_members": 1,
+        },
+        "train": {
+            "max_epochs": 8,
+            "enable_progress_bar": False,
+            "accelerator": "cpu",
+            "lr": 1e-2,
+            "weight_decay": 1e-2,
+            "batch_size": 32,
+        },
+    },
     "Linear": {"hyper": {}, "train": {}},
     "LinearSVM": {"hyper": {}, "train": {}},
     "RandomForest": {"hyper": {"n_trees": 40}, "train": {}},

@@ -4,6 +4,7 @@ from genexp_scverse._lazy import attach
 
 MODELS = {
     "DeepChrome": "deepchrome",
+    "Ensemble": "ensemble",
     "Linear": "baseline",
     "LinearSVM": "baseline",
     "RandomForest": "baseline",

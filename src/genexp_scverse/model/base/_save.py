@@ -15,14 +15,15 @@ from genexp_scverse._errors import InputError, some
 FORMAT = 1
 KEYS = ("model", "setting", "seed", "hyperparameters", "setup", "fitted", "history")
 DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
-OWN = (DESCRIPTION, WEIGHTS, "classifier.skops", "regressor.skops")
+MEMBERS, SCORES = "members", "scores.npz"
+OWN = (DESCRIPTION, WEIGHTS, SCORES, "classifier.skops", "regressor.skops")
 
 
 def write_model(directory: str | Path, description: dict, files: dict[str, Any], *, overwrite: bool) -> None:
     """Write a model directory at once: either all of it is there afterwards or what was there before.
 
-    `files` maps a file name to bytes, or to a dictionary of arrays (written as npz). Files of others that lie in a
-    directory that is overwritten stay in it.
+    `files` maps a file name to bytes, to a dictionary of arrays (written as npz), or to the ``save`` of a model that
+    is written to a directory of that name. Files of others that lie in a directory that is overwritten stay in it.
     """
     directory = Path(directory)
     if directory.exists():
@@ -41,6 +42,8 @@ def write_model(directory: str | Path, description: dict, files: dict[str, Any],
         for name, content in files.items():
             if isinstance(content, bytes):
                 (beside / name).write_bytes(content)
+            elif callable(content):
+                content(beside / name)
             else:
                 np.savez(beside / name, **content)
         text = json.dumps({"format": FORMAT, **description}, indent=1, allow_nan=True)
@@ -48,7 +51,7 @@ def write_model(directory: str | Path, description: dict, files: dict[str, Any],
         beside.chmod(0o755)
         if directory.exists():
             for other in directory.iterdir():
-                if other.name not in OWN:
+                if not _is_own(other):
                     _copy(other, beside / other.name)
             directory.rename(before)
         try:
@@ -115,6 +118,11 @@ def check_shapes(found: dict[str, np.ndarray], expected: dict[str, tuple[int, ..
         wrong += sorted(set(found) - set(expected))
         msg = f"the weights in {where} do not fit the model that its {DESCRIPTION} describes ({some(wrong)})"
         raise InputError(msg)
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether a model wrote this; a folder called as that of members may be of others."""
+    return path.name in OWN or (path.name == MEMBERS and (path / "0" / DESCRIPTION).is_file())
 
 
 def _copy(source: Path, target: Path) -> None:
