@@ -104,11 +104,11 @@ def test_cells_are_joined_by_gene(toy, caplog):
     np.testing.assert_array_equal(bins[others, 5:], bins[others, :5])
     assert "E123 has 28 of 29 genes" in caplog.text
     assert gx.io.read_deepchrome(toy.parents[1], sample="E123").n_obs == 28
-    with pytest.raises(gx.InputError, match="no cell 'E004': it has 'E003', 'E123'"):
+    with pytest.raises(gx.InputError, match="no cell 'E004': it has E003, E123"):
         gx.io.read_deepchrome(toy.parents[1], sample=["E004"])
     shutil.copyfile(toy / "test.csv", other / "valid.csv")
     shutil.copyfile(toy / "valid.csv", other / "test.csv")
-    with pytest.raises(gx.InputError, match=r"19 genes are in different splits in E003 and E123 .gene '132963'"):
+    with pytest.raises(gx.InputError, match=r"19 genes are in other splits in E123 than in 'E003' .gene '132963'"):
         gx.io.read_deepchrome(toy.parents[1])
 
 
@@ -139,6 +139,9 @@ def _edit(row, column, value):
         (lambda rows: [*rows, ["999999", 1, 0]], "incomplete at row 1001 .gene '999999'.: was the file cut off"),
         (lambda rows: [*rows[:5], [*rows[5], 1], *rows[5:]], "is not a table of numbers"),
         (lambda rows: [], "is not a table of numbers"),
+        (_edit(3, 4, "inf"), "incomplete at row 4 .gene '000003'"),
+        (_edit(3, 4, ""), "incomplete at row 4 .gene '000003'"),
+        (_edit(3, 0, ""), "incomplete at row 4 .gene ''"),
         (_edit(3, 4, -1), "negative counts .gene '000003'"),
         (_edit(3, 7, 0), "the label of gene '000003' in .* is 0, 1: it has to be 0 or 1"),
         (lambda rows: [[*r[:7], 2] for r in rows], "the label of gene '000003' in .* is 2"),
@@ -164,3 +167,23 @@ def test_errors_of_places(tmp_path, toy):
     shutil.copyfile(toy / "train.csv", toy / "train_2.csv")
     with pytest.raises(gx.InputError, match=r"two files for train: train.csv and train_2.csv"):
         gx.io.read_deepchrome(toy)
+
+
+def test_names_of_cells_that_are_asked_for(toy):
+    """One cell alone may be given another name, but is not taken for another."""
+    assert gx.io.read_deepchrome(toy, sample="mine")["rna"].var_names.tolist() == ["mine"]
+    assert gx.io.read_deepchrome(toy, sample=["E003"])["rna"].var_names.tolist() == ["E003"]
+    for path in (toy, toy.parent, toy / "train.csv"):
+        with pytest.raises(gx.InputError, match="has no cell 'E123': it has"):
+            gx.io.read_deepchrome(path, sample=["E123"])
+    with pytest.raises(gx.InputError, match="sample names no cell"):
+        gx.io.read_deepchrome(toy.parents[1], sample=[])
+
+
+def test_a_damaged_archive_of_one_file_is_said(toy):
+    whole = gzip.compress((toy / "train.csv").read_bytes())
+    (toy / "train.csv").unlink()
+    for content in (whole[: len(whole) // 2], b"not gzip at all", whole[:200] + b"spoilt" + whole[206:]):
+        (toy / "train.csv.gz").write_bytes(content)
+        with pytest.raises(gx.InputError, match=r"train\.csv\.gz cannot be read"):
+            gx.io.read_deepchrome(toy)

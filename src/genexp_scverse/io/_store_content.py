@@ -120,6 +120,9 @@ def _value_as_written(value: Any) -> Any:
     """Return `value` itself where it can be written."""
     if isinstance(value, pd.DataFrame):
         return _frame_as_written(value)
+    if isinstance(value, np.memmap):
+        # the writers know plain arrays alone; a view copies nothing
+        return value.view(np.ndarray)
     if isinstance(value, np.ndarray) and value.dtype.kind == "T":
         return value.astype(object)
     if isinstance(value, dict):

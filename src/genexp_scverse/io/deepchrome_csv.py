@@ -7,21 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from mudata import MuData
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.io.arrays import from_bins
+from genexp_scverse.io._bins_by_cell import BinsByCell, check_bins_path
+from genexp_scverse.io._deepchrome_file import MARKS, N_BINS, read_csv
+from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata, assemble_rna
+from genexp_scverse.io.ids import check_samples
 from genexp_scverse.io.provenance import file_table
-from genexp_scverse.schema import CHROMATIN, SPLIT, SPLITS
+from genexp_scverse.schema import BINS, CHROMATIN, RNA, SPLIT, SPLITS
 
-MARKS = ("H3K27me3", "H3K36me3", "H3K4me1", "H3K4me3", "H3K9me3")
-N_BINS = 100
-_N_COLUMNS = 2 + len(MARKS) + 1
 _WINDOW = {"upstream": 5000, "downstream": 5000, "bin_size": 100, "stranded": False}
 
 
-def read_deepchrome(path: str | Path, *, sample: str | Sequence[str] | None = None) -> MuData:
+def read_deepchrome(
+    path: str | Path, *, sample: str | Sequence[str] | None = None, bins_path: str | Path | None = None
+) -> MuData:
     r"""Read data in the format of DeepChrome (Singh et al. 2016) and AttentiveChrome.
 
     A file has no header and 100 rows per gene: gene id (text, leading zeros count), bin id 1 to 100, read
@@ -37,12 +40,17 @@ def read_deepchrome(path: str | Path, *, sample: str | Sequence[str] | None = No
     sample
         Name of the cell, by default that of its folder or file. In a folder of several cells: those to read,
         by default all.
+    bins_path
+        A ``.npy`` file to write the bins to, cell after cell, instead of keeping them in memory (all 56 cells
+        take 2.2 GB); an older one is replaced. Models read from it what a batch needs. The MuData is of use as
+        long as the file is there.
 
     Returns
     -------
     MuData with ``obs["split"]`` (train, valid, test as the files say; absent for a file whose name says
     nothing), ``rna`` (unit ``label``: layer ``label`` 0/1, X and ``log`` NaN) and ``chromatin`` (5 tracks per
-    cell, scale ``counts``, ``obsm["bins"]`` genes x tracks x 100). Genes that a cell lacks are NaN there.
+    cell, scale ``counts``, ``obsm["bins"]`` genes x tracks x 100, with `bins_path` a memory map of that file that
+    cannot be written to). Genes that a cell lacks are NaN there.
 
     Raises
     ------
@@ -61,68 +69,98 @@ def read_deepchrome(path: str | Path, *, sample: str | Sequence[str] | None = No
     >>> mdata.obs_names.tolist(), mdata["rna"].layers["label"].tolist()
     (['000003'], [[1.0]])
     """
-    cells = _find_cells(Path(path), sample)
-    bins, labels, splits = {}, {}, {}
-    for cell, files in cells.items():
-        bins[cell], labels[cell], splits[cell] = _read_cell(cell, files)
-    split = _joined_split(splits)
-    genes = split.index
+    if bins_path is not None:
+        check_bins_path(bins_path)
+    cells = find_cells(path, sample)
+    check_samples(cells, str(path))
+    splits = pd.Series(dtype=object, index=pd.Index([], dtype=object))
+    labels: dict[str, pd.Series] = {}
+    means: list[np.ndarray] = []
+    with BinsByCell(len(MARKS) * len(cells), N_BINS, bins_path) as by_cell:
+        for cell, files in cells.items():
+            bins, labels[cell], split = _read_cell(cell, files)
+            splits = _joined_split(splits, split, list(labels))
+            by_cell.put(splits.index.get_indexer(split.index), bins)
+            means.append(bins.mean(axis=2, dtype=np.float64).astype(np.float32))
+            if bins_path is not None:
+                logger.info("%s (%d of %d): %d genes", cell, len(labels), len(cells), len(split))
+        genes = splits.index
+        mods = {
+            RNA: assemble_rna(genes, None, pd.DataFrame(labels, index=genes)),
+            CHROMATIN: _chromatin(genes, cells, _by_gene(genes, labels, means), by_cell.finish()),
+        }
     for cell, label in labels.items():
         if len(label) < len(genes):
             logger.info("%s has %d of %d genes: NaN for the others", cell, len(label), len(genes))
-            full = np.full((len(genes), len(MARKS), N_BINS), np.nan, np.float32)
-            full[genes.get_indexer(label.index)] = bins[cell]
-            bins[cell] = full
-        elif not label.index.equals(genes):
-            bins[cell] = bins[cell][label.index.get_indexer(genes)]
-    mdata = from_bins(
-        bins,
-        genes=list(genes),
-        marks=MARKS,
-        labels=pd.DataFrame(labels, index=genes),
-        scale="counts",
-        window=_WINDOW,
-    )
-    if split.notna().any():
-        mdata.obs[SPLIT] = pd.Categorical(split, categories=list(SPLITS))
-    mdata.uns["files"] = file_table(
-        [(f"deepchrome:{cell}", f) for cell, files in cells.items() for f in files.values()]
-    )
-    folder_of = {cell: str(next(iter(files.values())).resolve().parent) for cell, files in cells.items()}
-    var = mdata[CHROMATIN].var
-    var["source"] = [folder_of[s] for s in var["sample"]]
+    files_read = [(f"deepchrome:{cell}", f) for cell, files in cells.items() for f in files.values()]
+    mdata = assemble_mudata(pd.DataFrame(index=genes), mods, files=file_table(files_read))
+    if splits.notna().any():
+        mdata.obs[SPLIT] = pd.Categorical(splits, categories=list(SPLITS))
     logger.info("read %d genes of %d cell(s) from %s", len(genes), len(cells), path)
     return mdata
 
 
-def _find_cells(path: Path, sample: str | Sequence[str] | None) -> dict[str, dict[str, Path]]:
-    """Cell -> split (or the file's name where it says none) -> file."""
+def find_cells(path: str | Path, sample: str | Sequence[str] | None = None) -> dict[str, dict[str, Path]]:
+    """Find the files of cells in any of the layouts that :func:`read_deepchrome` takes.
+
+    Parameters
+    ----------
+    path, sample
+        As for :func:`read_deepchrome`.
+
+    Returns
+    -------
+    Cell -> split (or the name of the file where that says none) -> file.
+
+    Raises
+    ------
+    InputError
+        Nothing of the kind is there, or not the cell asked for.
+
+    Examples
+    --------
+    See :func:`read_deepchrome`.
+    """
+    path = Path(path)
+    wanted = [sample] if isinstance(sample, str) else None if sample is None else list(dict.fromkeys(sample))
+    if wanted == []:
+        msg = "sample names no cell: name at least one, or leave it out for all"
+        raise InputError(msg)
+    cells, alone = _cells_there(path)
+    if alone and isinstance(sample, str):
+        cells = {sample: next(iter(cells.values()))}
+    missing = [s for s in wanted or () if s not in cells]
+    if missing:
+        msg = f"{path} has no cell {some(missing)}: it has {', '.join(cells)}"
+        raise InputError(msg)
+    chosen = {s: cells[s] for s in wanted or cells}
+    for cell, files in chosen.items():
+        absent = [s for s in SPLITS if s not in files]
+        if absent and not path.is_file():
+            logger.warning("cell %s of %s has no file for %s", cell, path, some(absent))
+    return chosen
+
+
+def _cells_there(path: Path) -> tuple[dict[str, dict[str, Path]], bool]:
+    """Cells in `path`, and whether it is one alone, whose name is free."""
     if path.is_file():
-        name = sample if isinstance(sample, str) else path.name.split(".")[0]
-        return {name: {_split_of(path) or path.name: path}}
+        return {path.name.split(".")[0]: {_split_of(path) or path.name: path}}, True
     if not path.is_dir():
         msg = f"{path} does not exist"
         raise InputError(msg)
     own = _split_files(path)
     if own:
         folder = path.resolve()
-        name = folder.parent.name if folder.name == "classification" else folder.name
-        return {sample if isinstance(sample, str) else name: own}
-    cells = {d.name: found for d in sorted(path.iterdir()) if d.is_dir() and (found := _split_files(d))}
+        return {(folder.parent if folder.name == "classification" else folder).name: own}, True
+    folders = [d for d in sorted(path.iterdir()) if d.is_dir() and not d.name.startswith(".")]
+    cells = {d.name: found for d in folders if (found := _split_files(d))}
     if not cells:
         msg = (
             f"{path} holds no train, valid and test .csv, no folder classification, and no folders of cells "
-            f"with them; it holds {some(sorted(p.name for p in path.iterdir()))}"
+            f"with them; it holds {some(sorted(p.name for p in path.iterdir())) or 'nothing'}"
         )
         raise InputError(msg)
-    if sample is None:
-        return cells
-    wanted = [sample] if isinstance(sample, str) else list(sample)
-    missing = [s for s in wanted if s not in cells]
-    if missing:
-        msg = f"{path} has no cell {some(missing)}: it has {some(cells, 6)}"
-        raise InputError(msg)
-    return {s: cells[s] for s in wanted}
+    return cells, False
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
@@ -136,9 +174,6 @@ def _split_files(folder: Path) -> dict[str, Path]:
             if split:
                 files[split] = file
         if files:
-            absent = [s for s in SPLITS if s not in files]
-            if absent:
-                logger.warning("%s has no file for %s", place, some(absent))
             return {s: files[s] for s in SPLITS if s in files}
     return {}
 
@@ -149,7 +184,7 @@ def _split_of(file: Path) -> str | None:
 
 
 def _read_cell(cell: str, files: dict[str, Path]) -> tuple[np.ndarray, pd.Series, pd.Series]:
-    parts = [(split, file, *_read_csv(file)) for split, file in files.items()]
+    parts = [(split, file, *read_csv(file)) for split, file in files.items()]
     genes = pd.Index([g for _, _, ids, _, _ in parts for g in ids], dtype=object)
     if not genes.is_unique:
         twice = genes[genes.duplicated()].unique()
@@ -164,92 +199,40 @@ def _read_cell(cell: str, files: dict[str, Path]) -> tuple[np.ndarray, pd.Series
     )
 
 
-def _read_csv(file: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Gene ids, counts genes x marks x bins float32 and labels of one file."""
-    numeric = range(1, _N_COLUMNS)
-    try:
-        width = pd.read_csv(file, header=None, nrows=1, dtype=str).shape[1]
-        if width != _N_COLUMNS:
-            msg = (
-                f"{file} has {width} columns, expected {_N_COLUMNS}: gene id, bin id, {', '.join(MARKS)}, "
-                "label, separated by commas"
-            )
-            raise InputError(msg)
-        table = pd.read_csv(
-            file,
-            header=None,
-            dtype={0: str, **dict.fromkeys(numeric, np.float32)},
-            keep_default_na=False,
-            na_values={i: [""] for i in numeric},
-        )
-    except InputError:
-        raise
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        why = str(error).strip()
-        msg = f"{file} is not a table of numbers without a header ({why}): see gx.io.read_deepchrome"
-        raise InputError(msg) from error
-    values = table[list(numeric)].to_numpy(np.float32)
-    if np.isnan(values).any():
-        row = int(np.isnan(values).any(axis=1).argmax())
-        msg = f"{file} is incomplete at row {row + 1} (gene {table[0].iat[row]!r}): was the file cut off?"
-        raise InputError(msg)
-    codes, ids = pd.factorize(table[0])
-    genes = [str(g) for g in ids]
-    values = _in_order(file, genes, codes, values).reshape(len(genes), N_BINS, _N_COLUMNS - 1)
-    counts = np.ascontiguousarray(values[:, :, 1:-1].transpose(0, 2, 1))
-    label = values[:, :, -1]
-    if (counts < 0).any():
-        gene = genes[int((counts < 0).any(axis=(1, 2)).argmax())]
-        msg = f"{file} holds negative counts (gene {gene!r}): counts of reads are 0 or more"
-        raise InputError(msg)
-    bad = (~np.isin(label, (0, 1))).any(axis=1) | (label != label[:, :1]).any(axis=1)
-    if bad.any():
-        i = int(bad.argmax())
-        seen = ", ".join(f"{v:g}" for v in np.unique(label[i]))
-        msg = f"the label of gene {genes[i]!r} in {file} is {seen}: it has to be 0 or 1, one for all rows"
-        raise InputError(msg)
-    return genes, counts, label[:, 0].copy()
-
-
-def _in_order(file: Path, genes: list[str], codes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    rows = np.bincount(codes, minlength=len(genes))
-    wrong = np.flatnonzero(rows != N_BINS)
-    if len(wrong):
-        i = int(wrong[0])
-        guess = "was the file cut off?" if rows[i] < N_BINS else "is it there twice?"
+def _joined_split(joined: pd.Series, split: pd.Series, cells: list[str]) -> pd.Series:
+    """Add the genes of the last of `cells` to those of the others; raise when they disagree."""
+    common = joined.index.intersection(split.index)
+    here, there = joined.loc[common].fillna(""), split.loc[common].fillna("")
+    differ = common[(here != there).to_numpy()]
+    if len(differ):
+        gene = differ[0]
         msg = (
-            f"{len(wrong)} of {len(genes)} genes of {file} do not have {N_BINS} rows; gene {genes[i]!r} has "
-            f"{rows[i]}: {guess}"
+            f"{len(differ)} genes are in other splits in {cells[-1]} than in {some(cells[:-1])} (gene {gene!r}: "
+            f"{split[gene]} and {joined[gene]}): one model of both would be tested on genes it was "
+            "trained on; read the cells one by one"
         )
         raise InputError(msg)
-    bin_id = values[:, 0]
-    expected = np.tile(np.arange(1, N_BINS + 1, dtype=np.float32), len(genes))
-    if (codes == np.repeat(np.arange(len(genes)), N_BINS)).all() and (bin_id == expected).all():
-        return values
-    order = np.lexsort((bin_id, codes))
-    bad = np.flatnonzero(bin_id[order] != expected)
-    if len(bad):
-        gene = genes[int(bad[0]) // N_BINS]
-        msg = f"the bins of gene {gene!r} in {file} are not 1 to {N_BINS}, each once"
-        raise InputError(msg)
-    moved = len(np.unique(codes[order != np.arange(len(order))]))
-    logger.info("%s: rows of %d of %d genes were not in order and are sorted by bin id", file, moved, len(genes))
-    return values[order]
+    new = split[~split.index.isin(joined.index)]
+    return pd.concat([joined, new]) if len(joined) else new
 
 
-def _joined_split(splits: dict[str, pd.Series]) -> pd.Series:
-    (first, joined), *others = splits.items()
-    for cell, split in others:
-        common = joined.index.intersection(split.index)
-        here, there = joined.loc[common].fillna(""), split.loc[common].fillna("")
-        differ = common[(here != there).to_numpy()]
-        if len(differ):
-            gene = differ[0]
-            msg = (
-                f"{len(differ)} genes are in different splits in {first} and {cell} (gene {gene!r}: "
-                f"{joined[gene]} and {split[gene]}): one model of both would be tested on genes it was "
-                "trained on; read the cells one by one"
-            )
-            raise InputError(msg)
-        joined = pd.concat([joined, split[~split.index.isin(joined.index)]])
-    return joined
+def _by_gene(genes: pd.Index, labels: dict[str, pd.Series], means: list[np.ndarray]) -> np.ndarray:
+    """Means of the windows, genes x tracks, NaN where a cell lacks a gene."""
+    x = np.full((len(genes), len(means) * len(MARKS)), np.nan, np.float32)
+    for i, (label, mean) in enumerate(zip(labels.values(), means, strict=True)):
+        x[genes.get_indexer(label.index), i * len(MARKS) : (i + 1) * len(MARKS)] = mean
+    return x
+
+
+def _chromatin(genes: pd.Index, cells: dict[str, dict[str, Path]], means: np.ndarray, bins: np.ndarray) -> AnnData:
+    """Make the modality without reading the bins again, which may be a large file."""
+    folders = {cell: str(next(iter(files.values())).resolve().parent) for cell, files in cells.items()}
+    tracks = pd.DataFrame(
+        [(cell, mark, "counts", folder) for cell, folder in folders.items() for mark in MARKS],
+        columns=["sample", "mark", "scale", "source"],
+    )
+    # names, scales and the window are checked as for any other, on no gene
+    checked = assemble_chromatin([], tracks, bins[:0], _WINDOW)
+    chromatin = AnnData(X=means, obs=pd.DataFrame(index=genes), var=checked.var, uns=checked.uns)
+    chromatin.obsm[BINS] = bins
+    return chromatin
