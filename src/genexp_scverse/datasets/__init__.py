@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "deepchrome": "fetching",
         "encode_bigwig": "fetching",
         "fetch": "fetching",
+        "published_results": "published",
         "roadmap_expression": "fetching",
         "simulate": "simulator",
     },
