@@ -52,8 +52,9 @@ def published_results(benchmark: str = "deepchrome") -> pd.DataFrame:
     Examples
     --------
     >>> from genexp_scverse.datasets import published_results
-    >>> published_results("deepchrome").loc["DeepChrome", ["mean", "max", "max_cell"]].tolist()
-    [0.8008, 0.9225, 'E123']
+    >>> row = published_results("deepchrome").loc["DeepChrome"]
+    >>> float(row["mean"]), float(row["max"]), row["max_cell"]
+    (0.8008, 0.9225, 'E123')
     """
     if benchmark not in _TABLES:
         msg = f"no published results of {benchmark!r} are known: choose one of {', '.join(_TABLES)}"
