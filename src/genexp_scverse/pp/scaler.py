@@ -9,6 +9,7 @@ import numpy as np
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._rows import blocks_of
 from genexp_scverse.schema import SCALES
 
 TRANSFORMS = ("auto", "log1p", "arcsinh", "none")
@@ -99,10 +100,8 @@ class SignalScaler:
             raise InputError(msg)
         steps = self._steps(scales, marks)
         n, mean, squares = (np.zeros(len(marks)) for _ in range(3))
-        width = (bins.shape[1] if tracks is None else len(tracks)) * bins.shape[2]
-        for block in gene_blocks(rows, width):
-            x = np.asarray(bins[block])
-            x = _transformed(x if tracks is None else x[:, np.asarray(tracks)], steps, marks)
+        for _, block in blocks_of(bins, rows, None if tracks is None else np.asarray(tracks)):
+            x = _transformed(block, steps, marks)
             n, mean, squares = _merged(n, mean, squares, *_moments(x))
         self.divisors = {}
         for mark in dict.fromkeys(str(m) for m in marks):
@@ -123,7 +122,14 @@ class SignalScaler:
             self.divisors[mark] = deviation
         return self
 
-    def transform(self, bins: np.ndarray, scales: Sequence[str], marks: Sequence[str]) -> np.ndarray:
+    def transform(
+        self,
+        bins: np.ndarray,
+        scales: Sequence[str],
+        marks: Sequence[str],
+        *,
+        samples: Sequence[str] | None = None,
+    ) -> np.ndarray:
         """Scale the signal of some genes.
 
         Parameters

@@ -1,0 +1,130 @@
+"""Rows of an array, wherever it lies, without keeping in memory what was read."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+BLOCK_BYTES = 16 * 2**20
+"""About as much is read at once, counted in float32."""
+
+
+def on_disk(array: Any) -> bool:
+    """Tell whether `array` is read from a file: a memmap or a view of one, an h5py dataset, a dask array.
+
+    Parameters
+    ----------
+    array
+        What an entry of ``obsm`` may be.
+
+    Examples
+    --------
+    >>> on_disk(np.zeros((2, 3)))
+    False
+    """
+    return not isinstance(array, np.ndarray) or _mapped(array) is not None
+
+
+def rows_of(array: Any, rows: np.ndarray, tracks: np.ndarray | None = None) -> np.ndarray:
+    """Read some tracks of some genes in the order asked for, whatever order the array wants to be asked in.
+
+    Parameters
+    ----------
+    array
+        Genes x tracks x bins: numpy array, memmap, h5py dataset or dask array.
+    rows
+        Positions of genes, in any order, also repeated.
+    tracks
+        Positions of tracks; all when None.
+
+    Returns
+    -------
+    New array in memory, of the type of `array`. Pages of a memmap that were touched are given back.
+
+    Examples
+    --------
+    >>> rows_of(np.arange(6).reshape(3, 2, 1), np.array([2, 0]), np.array([1])).ravel().tolist()
+    [5, 1]
+    """
+    if isinstance(array, np.ndarray):
+        plain = np.asarray(array)
+        x = plain[rows] if tracks is None else plain[rows[:, None], tracks]
+        _give_back(array)
+        return x
+    unique, back = np.unique(rows, return_inverse=True)
+    if not len(unique):
+        return np.empty((0, array.shape[1] if tracks is None else len(tracks), *array.shape[2:]), array.dtype)
+    columns = slice(None) if tracks is None else slice(int(tracks.min()), int(tracks.max()) + 1)
+    first, last = int(unique[0]), int(unique[-1]) + 1
+    if last - first <= 2 * len(unique):
+        # one stretch is read many times faster than a list of positions
+        x = np.asarray(array[first:last, columns])[unique - first]
+    else:
+        x = np.asarray(array[unique, columns])
+    x = x[back] if len(rows) != len(unique) or np.any(np.diff(back) < 0) else x
+    return x if tracks is None else x[:, tracks - columns.start]
+
+
+def blocks_of(
+    array: Any, rows: np.ndarray, tracks: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read rows in blocks of about 16 MiB, or of a chunk of the file where that is more.
+
+    Parameters
+    ----------
+    array
+        As for :func:`rows_of`.
+    rows
+        Positions of genes, rising.
+    tracks
+        Positions of tracks; all when None.
+
+    Yields
+    ------
+    Positions of the genes of the block, and the block as :func:`rows_of` gives it.
+
+    Examples
+    --------
+    >>> [(at.tolist(), x.tolist()) for at, x in blocks_of(np.ones((3, 1, 1)), np.array([0, 2]))]
+    [([0, 2], [[[1.0]], [[1.0]]])]
+    """
+    width = int(np.prod(array.shape[1:])) if tracks is None else len(tracks) * array.shape[2]
+    step = max(1, BLOCK_BYTES // max(1, 4 * width))
+    chunk = _chunk_rows(array)
+    # no chunk is read for two blocks, unless it is huge
+    step = max(1, round(step / chunk)) * chunk if chunk <= 8 * step else step
+    ends = np.arange(step, array.shape[0] + step, step)
+    for part in np.split(rows, np.searchsorted(rows, ends)):
+        if len(part):
+            yield part, rows_of(array, part, tracks)
+
+
+def _chunk_rows(array: Any) -> int:
+    chunks = getattr(array, "chunks", None)
+    if not chunks:
+        return 1
+    # dask lists the length of every chunk, h5py gives one length
+    return int(np.ravel(chunks[0])[0])
+
+
+def _mapped(array: np.ndarray) -> Any:
+    """Find the memmap that `array` is or looks into; a copy of a memmap is of its type and lies in memory."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap) and getattr(base, "_mmap", None) is not None:
+            return base
+        base = base.base
+    return None
+
+
+def _give_back(array: np.ndarray) -> None:
+    """Let go of the pages of a mapped file: they would count as memory of the process until it ends.
+
+    Changes to a memmap opened with ``c`` live in its pages alone, so these stay.
+    """
+    mapped = _mapped(array)
+    if mapped is not None and mapped.mode in ("r", "r+", "w+") and hasattr(mmap, "MADV_DONTNEED"):
+        mapped._mmap.madvise(mmap.MADV_DONTNEED)
