@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import io
 import json
-import re
 import socket
 import tarfile
-import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from local_site import serving
 
 from genexp_scverse import InputError
 from genexp_scverse.datasets import _download, deepchrome, encode_bigwig, fetch, roadmap_expression
@@ -25,74 +22,12 @@ API = "/api/records/2652278"
 ARCHIVE = "/records/2652278/files/data.tar.gz"
 
 
-@dataclass
-class Site:
-    """What the server has and how it behaves; what it was asked and what it sent."""
-
-    url: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-    ranges: bool = True
-    cut_after: int | None = None  # bytes of a body before the connection is closed
-    cuts: int = 0  # how many answers are cut
-    statuses: list[int] = field(default_factory=list)  # errors that come first
-    etag: str = '"one"'
-    asked: list[tuple[str, str | None]] = field(default_factory=list)  # path, Range
-    sent: list[int] = field(default_factory=list)
-
-
 @pytest.fixture
 def site(monkeypatch):
     monkeypatch.setattr(_download, "WAIT", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    state = Site()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            path = self.path.partition("?")[0]
-            wanted = self.headers.get("Range")
-            state.asked.append((path, wanted))
-            if state.statuses:
-                self.send_error(state.statuses.pop(0))
-                return
-            if path not in state.files:
-                self.send_error(404)
-                return
-            body, start = state.files[path], 0
-            fresh = self.headers.get("If-Range") in (None, state.etag)
-            if wanted and state.ranges and fresh:
-                start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
-                if start >= len(body):
-                    self.send_response(416)
-                    self.send_header("Content-Range", f"bytes */{len(body)}")
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            else:
-                self.send_response(200)
-            rest = body[start:]
-            self.send_header("ETag", state.etag)
-            self.send_header("Content-Length", str(len(rest)))
-            self.end_headers()
-            if state.cuts:
-                state.cuts -= 1
-                rest = rest[: state.cut_after]
-            state.sent.append(len(rest))
-            self.wfile.write(rest)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join(5)
+    with serving() as state:
+        yield state
 
 
 def names(folder) -> set[str]:
