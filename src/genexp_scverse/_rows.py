@@ -25,7 +25,7 @@ def on_disk(array: Any) -> bool:
     >>> on_disk(np.zeros((2, 3)))
     False
     """
-    return not isinstance(array, np.ndarray) or _mapped(array) is not None
+    return not isinstance(array, np.ndarray) or mapped(array) is not None
 
 
 def rows_of(array: Any, rows: np.ndarray, tracks: np.ndarray | None = None) -> np.ndarray:
@@ -52,7 +52,7 @@ def rows_of(array: Any, rows: np.ndarray, tracks: np.ndarray | None = None) -> n
     if isinstance(array, np.ndarray):
         plain = np.asarray(array)
         x = plain[rows] if tracks is None else plain[rows[:, None], tracks]
-        _give_back(array)
+        give_back(array)
         return x
     unique, back = np.unique(rows, return_inverse=True)
     if not len(unique):
@@ -102,16 +102,23 @@ def blocks_of(
             yield part, rows_of(array, part, tracks)
 
 
-def _chunk_rows(array: Any) -> int:
-    chunks = getattr(array, "chunks", None)
-    if not chunks:
-        return 1
-    # dask lists the length of every chunk, h5py gives one length
-    return int(np.ravel(chunks[0])[0])
+def mapped(array: np.ndarray) -> Any:
+    """Find the memmap that `array` is or looks into.
 
+    Parameters
+    ----------
+    array
+        Any array; a copy of a memmap is of its type too, and lies in memory.
 
-def _mapped(array: np.ndarray) -> Any:
-    """Find the memmap that `array` is or looks into; a copy of a memmap is of its type and lies in memory."""
+    Returns
+    -------
+    The memmap, or None.
+
+    Examples
+    --------
+    >>> mapped(np.zeros(3)) is None
+    True
+    """
     base: Any = array
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap) and getattr(base, "_mmap", None) is not None:
@@ -120,11 +127,28 @@ def _mapped(array: np.ndarray) -> Any:
     return None
 
 
-def _give_back(array: np.ndarray) -> None:
+def give_back(array: np.ndarray) -> None:
     """Let go of the pages of a mapped file: they would count as memory of the process until it ends.
 
     Changes to a memmap opened with ``c`` live in its pages alone, so these stay.
+
+    Parameters
+    ----------
+    array
+        Any array; nothing is done for one in memory.
+
+    Examples
+    --------
+    >>> give_back(np.zeros(3))
     """
-    mapped = _mapped(array)
-    if mapped is not None and mapped.mode in ("r", "r+", "w+") and hasattr(mmap, "MADV_DONTNEED"):
-        mapped._mmap.madvise(mmap.MADV_DONTNEED)
+    root = mapped(array)
+    if root is not None and root.mode in ("r", "r+", "w+") and hasattr(mmap, "MADV_DONTNEED"):
+        root._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def _chunk_rows(array: Any) -> int:
+    chunks = getattr(array, "chunks", None)
+    if not chunks:
+        return 1
+    # dask lists the length of every chunk, h5py gives one length
+    return int(np.ravel(chunks[0])[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from mudata import MuData
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._rows import blocks_of, on_disk
+from genexp_scverse.io._join_arrays import join_tracks_of
 from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata, assemble_rna
 from genexp_scverse.io.ids import check_samples
 from genexp_scverse.schema import CHROMATIN, RNA
@@ -39,7 +42,9 @@ def from_bins(
     Parameters
     ----------
     bins
-        Genes x marks x bins, or a mapping sample -> such an array when there are several samples.
+        Genes x marks x bins, or a mapping sample -> such an array when there are several samples. A numpy memmap,
+        dask array or h5py dataset of float32 or float16 stays on disk: slices of one memmap of genes x tracks x bins
+        become that memmap, others are joined by dask (up to 256 MB in memory).
     genes
         Gene ids, one per row.
     marks
@@ -68,7 +73,8 @@ def from_bins(
 
     Returns
     -------
-    MuData with ``chromatin`` (X track means; ``obsm["bins"]`` float32; ``.var`` sample, mark, scale, source;
+    MuData with ``chromatin`` (X track means; ``obsm["bins"]`` float32 or, on disk, as it is; ``.var`` sample, mark,
+    scale, source;
     ``uns["window"]`` and ``uns["bin_names"]`` when given) and, with expression or labels, ``rna`` (X, layers
     ``log`` and ``label``; ``.var`` sample, cell_type, unit).
 
@@ -98,14 +104,10 @@ def from_bins(
         msg = f"samples have different numbers of bins ({widths}): give every sample the same bins"
         raise InputError(msg)
     keep = _named(ids)
+    joined = join_tracks_of(list(arrays.values()), keep)
     expression_table = _table(expression, ids, list(arrays), "expression")
     label_table = _table(labels, ids, list(arrays), "labels")
     kept = ids[keep]
-    joined = (
-        next(iter(arrays.values()))[keep]
-        if len(arrays) == 1
-        else np.concatenate([a[keep] for a in arrays.values()], axis=1)
-    )
     tracks = pd.DataFrame(
         [(name, mark, _scale_of(mark, scale), "array") for name in arrays for mark in marks],
         columns=["sample", "mark", "scale", "source"],
@@ -137,18 +139,20 @@ def _gene_ids(genes: Sequence[str]) -> np.ndarray:
     return ids
 
 
-def _named(ids: np.ndarray) -> np.ndarray | slice:
+def _named(ids: np.ndarray) -> np.ndarray:
     keep = ids != ""
-    if keep.all():
-        return slice(None)
-    logger.info("%d of %d genes have no id and are dropped", int((~keep).sum()), len(ids))
+    if not keep.all():
+        logger.info("%d of %d genes have no id and are dropped", int((~keep).sum()), len(ids))
     return keep
 
 
 def _checked_bins(array: Any, sample: str, n_genes: int, n_marks: int) -> Any:
     array = array if hasattr(array, "ndim") and hasattr(array, "dtype") else np.asarray(array)
     if array.ndim == 3 and array.shape[:2] == (n_genes, n_marks):
-        return array.astype(np.float32)
+        if on_disk(array) and np.dtype(array.dtype) in (np.dtype("float16"), np.dtype("float32")):
+            return array
+        # a dask array stays one; the astype of h5py would be a view of the file without the shape of an array
+        return array.astype(np.float32) if hasattr(array, "dask") else np.array(array, np.float32)
     hint = ""
     if array.ndim == 3 and array.shape[0] == n_genes and array.shape[2] == n_marks:
         hint = ": it looks like genes x bins x marks, turn it with bins.transpose(0, 2, 1)"
@@ -217,10 +221,11 @@ def _report_match(table: pd.DataFrame | None, genes: np.ndarray, samples: list[s
         )
 
 
-def _report_uncovered(bins: np.ndarray) -> None:
-    n = int(np.isnan(bins).sum())
+def _report_uncovered(bins: Any) -> None:
+    n = sum(int(np.isnan(block).sum()) for _, block in blocks_of(bins, np.arange(bins.shape[0])))
     if n:
-        logger.info("%d of %d bins (%.1f %%) are NaN: not covered", n, bins.size, 100 * n / bins.size)
+        size = math.prod(bins.shape)
+        logger.info("%d of %d bins (%.1f %%) are NaN: not covered", n, size, 100 * n / size)
 
 
 def _gene_table(obs: pd.DataFrame | None, genes: np.ndarray) -> pd.DataFrame:

@@ -12,11 +12,11 @@ from mudata import MuData
 
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError, some
+from genexp_scverse._rows import blocks_of
 from genexp_scverse.io.gene_table import plain_strand
 from genexp_scverse.io.provenance import file_table
 from genexp_scverse.schema import BINS, LABEL, LOG, SCALES, SCHEMA_VERSION, UNITS
 
-_CHUNK_BYTES = 64 * 2**20
 _WINDOW_KEYS = ("upstream", "downstream", "bin_size", "stranded")
 
 
@@ -261,12 +261,11 @@ def _check_labels(labels: pd.DataFrame) -> None:
 
 def _window_means(bins: Any, names: list[str], scales: list[str]) -> np.ndarray:
     """Mean over covered bins, NaN where none is, block by block; impossible values are errors."""
-    n_genes, n_tracks, n_bins = bins.shape
+    n_genes, n_tracks, _ = bins.shape
     means = np.full((n_genes, n_tracks), np.nan, np.float32)
     signed = np.array([s == "log_ratio" for s in scales])
-    step = max(1, _CHUNK_BYTES // (n_tracks * n_bins * 4))
-    for start in range(0, n_genes, step):
-        block = np.asarray(bins[start : start + step], dtype=np.float32)
+    for rows, part in blocks_of(bins, np.arange(n_genes)):
+        block = part.astype(np.float32, copy=False)
         if np.isinf(block).any():
             track = int(np.isinf(block).any(axis=(0, 2)).argmax())
             msg = f"track {names[track]!r} holds infinite values: set them to NaN (not covered)"
@@ -282,7 +281,7 @@ def _window_means(bins: Any, names: list[str], scales: list[str]) -> np.ndarray:
         covered = ~np.isnan(block)
         n = covered.sum(axis=2)
         total = np.where(covered, block, 0).sum(axis=2, dtype=np.float64)
-        np.divide(total, n, out=means[start : start + step], where=n > 0, casting="unsafe")
+        np.divide(total, n, out=means[rows[0] : rows[-1] + 1], where=n > 0, casting="unsafe")
     return means
 
 

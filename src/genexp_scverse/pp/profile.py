@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genexp_scverse._errors import InputError, some
-from genexp_scverse.pp.scaler import gene_blocks
+from genexp_scverse._rows import blocks_of
 from genexp_scverse.pp.split import training_rows
 from genexp_scverse.schema import BINS, CHROMATIN
 
@@ -56,8 +56,7 @@ def mean_profile(mdata: MuData, *, key: str = BINS, key_added: str = "profile") 
         raise InputError(msg)
     bins = chromatin.obsm[key]
     total, n = np.zeros(bins.shape[1:]), np.zeros(bins.shape[1:])
-    for block in gene_blocks(training_rows(mdata), bins.shape[1] * bins.shape[2]):
-        x = np.asarray(bins[block])
+    for _, x in blocks_of(bins, np.sort(training_rows(mdata))):
         covered = ~np.isnan(x)
         n += covered.sum(axis=0)
         total += np.where(covered, x, 0).sum(axis=0, dtype=np.float64)

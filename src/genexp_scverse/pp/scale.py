@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genexp_scverse._errors import InputError, some
-from genexp_scverse.pp.scaler import SignalScaler, gene_blocks
+from genexp_scverse._rows import blocks_of
+from genexp_scverse.pp.scaler import SignalScaler
 from genexp_scverse.pp.split import training_rows
 from genexp_scverse.schema import BINS, CHROMATIN
 
@@ -73,8 +74,8 @@ def scale(mdata: MuData, *, transform: str = "auto", key: str = BINS, key_added:
     scaler = SignalScaler(transform).fit(chromatin.obsm[key], scales, marks, rows)
     bins = chromatin.obsm[key]
     scaled = np.empty(bins.shape, np.float32)
-    for block in gene_blocks(np.arange(bins.shape[0]), bins.shape[1] * bins.shape[2]):
-        scaled[block] = scaler.transform(np.asarray(bins[block]), scales, marks)
+    for at, block in blocks_of(bins, np.arange(bins.shape[0])):
+        scaled[at] = scaler.transform(block, scales, marks)
     chromatin.obsm[key_added] = scaled
     chromatin.var["scale_divisor"] = [scaler.divisors[m] for m in marks]
     chromatin.uns[f"{key_added}_scaler"] = scaler.to_dict()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genexp_scverse._errors import InputError, some
-from genexp_scverse.pp.scaler import LOGGED, gene_blocks
+from genexp_scverse._rows import blocks_of
+from genexp_scverse.pp.scaler import LOGGED
 from genexp_scverse.schema import BINS, CHROMATIN
 
 if TYPE_CHECKING:
@@ -111,6 +112,6 @@ def _write(mdata: MuData, function: Callable[[np.ndarray], np.ndarray], key: str
         raise InputError(msg)
     bins = chromatin.obsm[key]
     result = np.empty(bins.shape, np.float32)
-    for block in gene_blocks(np.arange(bins.shape[0]), bins.shape[1] * bins.shape[2]):
-        result[block] = function(np.asarray(bins[block], dtype=np.float32))
+    for rows, block in blocks_of(bins, np.arange(bins.shape[0])):
+        result[rows] = function(block.astype(np.float32, copy=False))
     chromatin.obsm[key_added] = result
