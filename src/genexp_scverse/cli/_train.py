@@ -22,33 +22,30 @@ def run(args: argparse.Namespace) -> None:
     check_apart(args.output, [args.mudata])
     mdata = io.read_mudata(args.mudata)
     # torch and scvi-tools are loaded only when the file is a good one
-    from genexp_scverse.model.base import TorchGeneModel, model_class
+    from genexp_scverse.model.base import model_class
+    from genexp_scverse.model.base._making import taken_options
 
     cls = model_class(args.model)
     hyperparameters = {name: _checked(cls, name, value) for name, value in given.items()}
-    training: dict[str, Any] = {"seed": args.seed}
-    if issubclass(cls, TorchGeneModel):
-        _need_accelerator(args.accelerator)
-        training |= {
-            "max_epochs": args.max_epochs,
-            "batch_size": args.batch_size,
-            "lr": args.lr,
-            "accelerator": args.accelerator,
-            "enable_progress_bar": on_terminal(),
-        }
-    elif any(v is not None for v in (args.max_epochs, args.batch_size, args.lr)):
-        msg = f"{args.model} has no epochs: leave out --max-epochs, --batch-size and --lr"
-        raise InputError(msg)
     cls.setup_mudata(mdata, samples=args.sample, marks=args.mark)
     if args.target is not None:
         hyperparameters["target"] = args.target
     model = cls(mdata, setting=args.setting, seed=args.seed, **hyperparameters)
-    model.train(**training)
+    wanted = {"max_epochs": args.max_epochs, "batch_size": args.batch_size, "lr": args.lr}
+    wanted = {k: v for k, v in wanted.items() if v is not None}
+    if len(taken_options(model, wanted)) < len(wanted):
+        msg = f"{args.model} has no epochs: leave out --max-epochs, --batch-size and --lr"
+        raise InputError(msg)
+    training = taken_options(model, {**wanted, "accelerator": args.accelerator, "enable_progress_bar": on_terminal()})
+    if "accelerator" in training:
+        need_accelerator(args.accelerator)
+    model.train(seed=args.seed, **training)
     model.save(args.output, overwrite=True)
     logger.info("%s\nWrote %s", model.summary, args.output)
 
 
-def _need_accelerator(accelerator: str) -> None:
+def need_accelerator(accelerator: str) -> None:
+    """Raise when PyTorch does not find what ``--accelerator`` asks for."""
     import torch
 
     there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
@@ -95,7 +92,8 @@ def _is_like(value: Any, default: Any) -> bool:
         return isinstance(value, int | float)
     if isinstance(default, list | tuple):
         return isinstance(value, list) and all(_is_like(v, default[0]) for v in value if default)
-    return isinstance(value, type(default))
+    # the models of an ensemble are a name, or a list of names and dictionaries
+    return isinstance(value, str | list | dict if isinstance(default, str) else type(default))
 
 
 def _kind(default: Any) -> str:

@@ -69,9 +69,15 @@ def new_model(recipe: Recipe, mdata: MuData, setup: Mapping[str, Any], *, seed: 
             registered.pop(identity, None)
 
 
-def taken_options(cls: type[GeneModel], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that the ``train`` of `cls` takes: one without epochs takes no ``max_epochs``."""
-    known = inspect.signature(cls.train).parameters
+def taken_options(model: GeneModel, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that training `model` takes: without epochs there is no ``max_epochs``.
+
+    An ensemble takes what one of its members takes.
+    """
+    members = getattr(model, "members", None)
+    if members:
+        return {k: v for k, v in options.items() if k == "seed" or any(taken_options(m, {k: v}) for m in members)}
+    known = inspect.signature(model.train).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
         return dict(options)
     return {k: v for k, v in options.items() if k in known}
@@ -83,7 +89,7 @@ def train_whole(model: GeneModel, **options: Any) -> None:
     A network by itself keeps its best epoch so far and returns, which is no end for what trains several.
     """
     watch = _Interruption()
-    options = taken_options(type(model), {**options, "callbacks": [*options.get("callbacks", []), watch]})
+    options = taken_options(model, {**options, "callbacks": [*options.get("callbacks", []), watch]})
     with _handler_kept():
         model.train(**options)
     if watch.happened:

@@ -119,7 +119,7 @@ class Ensemble(GeneModel):
         See :class:`Ensemble`.
         """
         mdata = self._data(None)
-        unknown = [k for k in training if not any(taken_options(type(m), {k: None}) for m in self.members)]
+        unknown = [k for k in training if k not in taken_options(self, training)]
         if unknown:
             msg = f"train got {some(unknown)}, which none of the members takes: leave it out"
             raise InputError(msg)
@@ -341,8 +341,12 @@ class Ensemble(GeneModel):
     def _restore(self, directory: Path) -> None:
         self.members = []
         for i in range(int(self.fitted_["n_members"])):
-            member = load(directory / _save.MEMBERS / str(i))
-            if isinstance(member, Ensemble) or any(member.setup_[k] != self.setup_[k] for k in ("samples", "target")):
+            where = directory / _save.MEMBERS / str(i)
+            member = None
+            # asked before it is read: one that holds itself would be read for ever
+            if _save.read_description(where)["model"] != type(self).__name__:
+                member = load(where)
+            if member is None or any(member.setup_[k] != self.setup_[k] for k in ("samples", "target")):
                 msg = f"member {i} in {directory} is of another model than its model.json describes: save it again"
                 raise InputError(msg)
             self.members.append(member)
