@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ def _fetched(
     band = None if max_distance is None else int(max_distance // resolution)
     width = None if band is None else band + 1
     matrix = file.fetch(
-        chrom, normalization="NONE" if name == RAW else name, count_type="float64", diagonal_band_width=width
+        chrom, normalization="NONE" if name == RAW else name, count_type="float32", diagonal_band_width=width
     ).to_coo()
     row, column, count = matrix.row.astype(np.int64), matrix.col.astype(np.int64), matrix.data
     row, column = np.minimum(row, column), np.maximum(row, column)
@@ -285,7 +286,13 @@ def _hictkpy(path: str) -> Any:
     except ImportError as error:
         msg = f"reading {path} needs hictkpy: install it by pip install 'genexp-scverse[contacts]'"
         raise InputError(msg) from error
+    # its records reach the handlers whatever the level of its logger
+    logging.getLogger("hictkpy").addFilter(_as_loud_as_asked)
     return hictkpy
+
+
+def _as_loud_as_asked(record: logging.LogRecord) -> bool:
+    return logging.getLogger(record.name).isEnabledFor(record.levelno)
 
 
 def _first_bytes(path: Path) -> bytes:

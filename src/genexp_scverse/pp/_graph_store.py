@@ -102,8 +102,7 @@ def write_graph(
     _write_distances(mdata, key, gene, other)
     entry = {"method": method, **{k: v for k, v in settings.items() if v is not None}}
     graphs = dict(mdata.uns.get(GRAPHS, {}))
-    # an array of text: what a list becomes in a file, and no file keeps an empty list as text
-    graphs[key] = {**entry, EXPRESSION_OF: np.array(list(expression_of), dtype=object)}
+    graphs[key] = {**entry, EXPRESSION_OF: list(expression_of)}
     mdata.uns[GRAPHS] = graphs
     degree = np.bincount(gene, minlength=n)
     logger.info(

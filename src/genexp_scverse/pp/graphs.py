@@ -142,7 +142,7 @@ def _graph(mdata: MuData, key: str) -> csr_matrix:
     own = int((graph.diagonal() != 0).sum())
     if own:
         logger.info("%s has %d edges of a gene to itself, which are left out", where, own)
-        graph.setdiag(0)
+        graph.data[graph.indices == np.repeat(np.arange(n), np.diff(graph.indptr))] = 0
     graph.eliminate_zeros()
     if graph.nnz == 0:
         msg = f"{where} has no edge: make it anew, for example by gx.pp.gene_neighbors(mdata)"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import SparseEfficiencyWarning
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._rows import blocks_of
 from genexp_scverse.pp._graph_store import check_count, check_key, strongest, write_graph
-from genexp_scverse.pp.scaler import SignalScaler, gene_blocks
+from genexp_scverse.pp.scaler import SignalScaler
 from genexp_scverse.pp.split import training_rows
 from genexp_scverse.schema import BINS, CHROMATIN, LOG, RNA
 
@@ -118,7 +121,7 @@ def similarity_neighbors(
         *(rows[gene], rows[other], weight),
         method="similarity_neighbors",
         **settings,
-        samples=np.array(used, dtype=object),
+        samples=used,
         n_neighbors=n_neighbors,
         expression_of=used if by == "expression" else (),
     )
@@ -131,7 +134,10 @@ def _connected(features: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.n
     genes = AnnData(np.ascontiguousarray(features, dtype=np.float32))
     # scanpy counts the gene itself; exact search, the same in every run
     n = min(n_neighbors + 1, len(features))
-    sc.pp.neighbors(genes, n_neighbors=n, use_rep="X", transformer="sklearn", random_state=0)
+    with warnings.catch_warnings():
+        # scanpy takes out self-edges in a way that scipy calls slow
+        warnings.simplefilter("ignore", SparseEfficiencyWarning)
+        sc.pp.neighbors(genes, n_neighbors=n, use_rep="X", transformer="sklearn", random_state=0)
     graph = genes.obsp["connectivities"].tocoo()
     off = (graph.row != graph.col) & (graph.data > 0)
     gene, other, weight = graph.row[off].astype(np.int64), graph.col[off].astype(np.int64), graph.data[off]
@@ -150,8 +156,8 @@ def _signal(mdata: MuData, samples: str | Sequence[str] | None, n_bins: int) -> 
     scaler = SignalScaler().fit(bins, scales, marks, training_rows(mdata), tracks=tracks)
     parts = np.array_split(np.arange(bins.shape[2]), min(n_bins, bins.shape[2]))
     pooled = np.empty((bins.shape[0], len(tracks), len(parts)), np.float32)
-    for block in gene_blocks(np.arange(bins.shape[0]), bins.shape[1] * bins.shape[2]):
-        scaled = scaler.transform(np.asarray(bins[block])[:, tracks], scales, marks)
+    for block, signal in blocks_of(bins, np.arange(bins.shape[0]), tracks):
+        scaled = scaler.transform(signal, scales, marks)
         for i, part in enumerate(parts):
             pooled[block, :, i] = scaled[:, :, part].mean(axis=2)
     return used, pooled.reshape(len(pooled), -1)
@@ -187,7 +193,7 @@ def _coexpression(
         msg = 'mdata["rna"].layers has no "log" (log expression), so there is no co-expression: use by="signal"'
         raise InputError(msg)
     level = np.asarray(rna.layers[LOG])[:, [int(np.flatnonzero(of == s)[0]) for s in used]].astype(np.float64)
-    measured: np.ndarray = np.isfinite(level).all(axis=1)
+    measured = np.asarray(np.isfinite(level).all(axis=1))
     level[~measured] = 0
     centred = level - level.mean(axis=1, keepdims=True)
     spread = centred.std(axis=1)
