@@ -2,4 +2,13 @@
 
 from genexp_scverse._lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"class_patterns": "patterns"})
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "ablate_marks": "ablation",
+        "class_patterns": "patterns",
+        "compare": "comparison",
+        "interval_coverage": "intervals",
+        "learning_curve": "curves",
+    },
+)
