@@ -13,7 +13,7 @@ from scipy.sparse import SparseEfficiencyWarning
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._rows import blocks_of
-from genexp_scverse.pp._graph_store import check_count, check_key, strongest, write_graph
+from genexp_scverse.pp._graph_store import check_count, check_key, write_graph
 from genexp_scverse.pp.scaler import SignalScaler
 from genexp_scverse.pp.split import training_rows
 from genexp_scverse.schema import BINS, CHROMATIN, LOG, RNA
@@ -67,7 +67,7 @@ def similarity_neighbors(
     None. Writes
 
     ``mdata.obsp[key_added]`` : csr_matrix (genes x genes, float32)
-        Connectivities of :func:`scanpy.pp.neighbors`, from 0 to 1, in row i the largest ones of gene i.
+        Connectivities of :func:`scanpy.pp.neighbors`, above 0 to 1, in row i with the nearest of gene i.
     ``mdata.obsp[f"{key_added}_distances"]`` : csr_matrix (int64)
         Where genes have coordinates: TSS of the neighbour minus TSS of the gene in bases for those pairs that are on
         one chromosome, zeros kept.
@@ -138,10 +138,11 @@ def _connected(features: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.n
         # scanpy takes out self-edges in a way that scipy calls slow
         warnings.simplefilter("ignore", SparseEfficiencyWarning)
         sc.pp.neighbors(genes, n_neighbors=n, use_rep="X", transformer="sklearn", random_state=0)
-    graph = genes.obsp["connectivities"].tocoo()
-    off = (graph.row != graph.col) & (graph.data > 0)
-    gene, other, weight = graph.row[off].astype(np.int64), graph.col[off].astype(np.int64), graph.data[off]
-    kept = strongest(gene, other, weight, n_neighbors)
+    # connectivities join both directions; those kept are the gene's own nearest, also where these are at distance 0
+    nearest = genes.obsp["distances"].tocoo()
+    gene, other = nearest.row.astype(np.int64), nearest.col.astype(np.int64)
+    weight = np.asarray(genes.obsp["connectivities"].tocsr()[gene, other]).ravel()
+    kept = (gene != other) & (weight > 0)
     return gene[kept], other[kept], weight[kept]
 
 
