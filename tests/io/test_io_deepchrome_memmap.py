@@ -9,6 +9,7 @@ import pytest
 from deepchrome_files import write_cell
 
 import genexp_scverse as gx
+from genexp_scverse import _rows
 from genexp_scverse.io import _bins_by_cell
 from genexp_scverse.io._bins_by_cell import BinsByCell
 
@@ -89,6 +90,7 @@ def test_it_can_be_written_and_read(cells, tmp_path, name):
 
 def test_what_lies_in_memory_does_not_grow_with_the_cells(tmp_path, monkeypatch):
     monkeypatch.setattr(_bins_by_cell, "BLOCK_BYTES", 2**19)
+    monkeypatch.setattr(_rows, "BLOCK_BYTES", 2**17)
     for i in range(24):
         write_cell(tmp_path / "cells", f"E{i:03d}", sizes=(80, 10, 10), seed=i)
     gx.io.read_deepchrome(tmp_path / "cells", sample=["E000", "E001"], bins_path=tmp_path / "bins.npy")

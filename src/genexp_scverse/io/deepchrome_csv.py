@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 from mudata import MuData
 
 from genexp_scverse._errors import InputError, some
@@ -17,7 +16,7 @@ from genexp_scverse.io._deepchrome_file import MARKS, N_BINS, read_csv
 from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata, assemble_rna
 from genexp_scverse.io.ids import check_samples
 from genexp_scverse.io.provenance import file_table
-from genexp_scverse.schema import BINS, CHROMATIN, RNA, SPLIT, SPLITS
+from genexp_scverse.schema import CHROMATIN, RNA, SPLIT, SPLITS
 
 _WINDOW = {"upstream": 5000, "downstream": 5000, "bin_size": 100, "stranded": False}
 
@@ -75,19 +74,17 @@ def read_deepchrome(
     check_samples(cells, str(path))
     splits = pd.Series(dtype=object, index=pd.Index([], dtype=object))
     labels: dict[str, pd.Series] = {}
-    means: list[np.ndarray] = []
     with BinsByCell(len(MARKS) * len(cells), N_BINS, bins_path) as by_cell:
         for cell, files in cells.items():
             bins, labels[cell], split = _read_cell(cell, files)
             splits = _joined_split(splits, split, list(labels))
             by_cell.put(splits.index.get_indexer(split.index), bins)
-            means.append(bins.mean(axis=2, dtype=np.float64).astype(np.float32))
             if bins_path is not None:
                 logger.info("%s (%d of %d): %d genes", cell, len(labels), len(cells), len(split))
         genes = splits.index
         mods = {
             RNA: assemble_rna(genes, None, pd.DataFrame(labels, index=genes)),
-            CHROMATIN: _chromatin(genes, cells, _by_gene(genes, labels, means), by_cell.finish()),
+            CHROMATIN: assemble_chromatin(genes, _tracks(cells), by_cell.finish(), _WINDOW),
         }
     for cell, label in labels.items():
         if len(label) < len(genes):
@@ -216,23 +213,9 @@ def _joined_split(joined: pd.Series, split: pd.Series, cells: list[str]) -> pd.S
     return pd.concat([joined, new]) if len(joined) else new
 
 
-def _by_gene(genes: pd.Index, labels: dict[str, pd.Series], means: list[np.ndarray]) -> np.ndarray:
-    """Means of the windows, genes x tracks, NaN where a cell lacks a gene."""
-    x = np.full((len(genes), len(means) * len(MARKS)), np.nan, np.float32)
-    for i, (label, mean) in enumerate(zip(labels.values(), means, strict=True)):
-        x[genes.get_indexer(label.index), i * len(MARKS) : (i + 1) * len(MARKS)] = mean
-    return x
-
-
-def _chromatin(genes: pd.Index, cells: dict[str, dict[str, Path]], means: np.ndarray, bins: np.ndarray) -> AnnData:
-    """Make the modality without reading the bins again, which may be a large file."""
+def _tracks(cells: dict[str, dict[str, Path]]) -> pd.DataFrame:
     folders = {cell: str(next(iter(files.values())).resolve().parent) for cell, files in cells.items()}
-    tracks = pd.DataFrame(
+    return pd.DataFrame(
         [(cell, mark, "counts", folder) for cell, folder in folders.items() for mark in MARKS],
         columns=["sample", "mark", "scale", "source"],
     )
-    # names, scales and the window are checked as for any other, on no gene
-    checked = assemble_chromatin([], tracks, bins[:0], _WINDOW)
-    chromatin = AnnData(X=means, obs=pd.DataFrame(index=genes), var=checked.var, uns=checked.uns)
-    chromatin.obsm[BINS] = bins
-    return chromatin
