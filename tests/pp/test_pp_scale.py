@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import genexp_scverse as gx
-from genexp_scverse.pp import scaler as scaler_file
+from genexp_scverse import _rows
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def mdata(shared_data):
 
 
 def test_divisors_are_those_of_numpy_on_the_whole_array(mdata, monkeypatch):
-    monkeypatch.setattr(scaler_file, "_BLOCK_BYTES", 4 * 2000 * 37)  # blocks of 37 genes
+    monkeypatch.setattr(_rows, "BLOCK_BYTES", 4 * 2000 * 37)  # blocks of 37 genes
     bins = mdata["chromatin"].obsm["bins"]
     before = bins.copy()
     gx.pp.scale(mdata)

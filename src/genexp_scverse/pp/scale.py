@@ -44,7 +44,7 @@ def scale(mdata: MuData, *, transform: str = "auto", key: str = BINS, key_added:
     ``mdata["chromatin"].var["scale_divisor"]`` : Series (float64)
         Standard deviation by which the track was divided, the same for all tracks of a mark.
     ``mdata["chromatin"].uns[f"{key_added}_scaler"]`` : dict
-        transform, marks, divisors: what :meth:`SignalScaler.from_dict` takes.
+        What :meth:`SignalScaler.from_dict` takes.
 
     Raises
     ------
@@ -71,11 +71,12 @@ def scale(mdata: MuData, *, transform: str = "auto", key: str = BINS, key_added:
         raise InputError(msg)
     rows = training_rows(mdata)
     scales, marks = [str(s) for s in chromatin.var["scale"]], [str(m) for m in chromatin.var["mark"]]
-    scaler = SignalScaler(transform).fit(chromatin.obsm[key], scales, marks, rows)
+    samples = [str(s) for s in chromatin.var["sample"]]
+    scaler = SignalScaler(transform).fit(chromatin.obsm[key], scales, marks, rows, samples=samples)
     bins = chromatin.obsm[key]
     scaled = np.empty(bins.shape, np.float32)
     for at, block in blocks_of(bins, np.arange(bins.shape[0])):
-        scaled[at] = scaler.transform(block, scales, marks)
+        scaled[at] = scaler.transform(block, scales, marks, samples=samples)
     chromatin.obsm[key_added] = scaled
     chromatin.var["scale_divisor"] = [scaler.divisors[m] for m in marks]
     chromatin.uns[f"{key_added}_scaler"] = scaler.to_dict()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,11 @@ import numpy as np
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._rows import blocks_of
+from genexp_scverse.pp.quantiles import QuantileMaps, SignalHistogram
 from genexp_scverse.schema import SCALES
 
-TRANSFORMS = ("auto", "log1p", "arcsinh", "none")
+TRANSFORMS = ("auto", "log1p", "arcsinh", "quantile", "none")
 LOGGED = ("log", "log_ratio")
-_BLOCK_BYTES = 64 * 2**20
 
 
 class SignalScaler:
@@ -31,7 +31,9 @@ class SignalScaler:
     ----------
     transform
         ``auto``: log1p of tracks in counts, coverage, fold_change and pvalue, nothing on log and log_ratio;
-        ``log1p`` or ``arcsinh``: on all tracks; ``none``: on none.
+        ``quantile``: that, and then every track is mapped to the mean distribution of its mark
+        (:class:`~genexp_scverse.pp.quantiles.QuantileMaps`), which makes samples comparable; ``log1p`` or ``arcsinh``:
+        on all tracks; ``none``: on none.
 
     Raises
     ------
@@ -55,6 +57,7 @@ class SignalScaler:
             raise InputError(msg)
         self.name = transform
         self.divisors: dict[str, float] = {}
+        self.maps = QuantileMaps() if transform == "quantile" else None
 
     def fit(
         self,
@@ -64,6 +67,7 @@ class SignalScaler:
         rows: Sequence[int] | np.ndarray,
         *,
         tracks: Sequence[int] | np.ndarray | None = None,
+        samples: Sequence[str] | None = None,
     ) -> SignalScaler:
         """Take the statistics of the training genes.
 
@@ -77,6 +81,8 @@ class SignalScaler:
             Positions of the training genes.
         tracks
             Positions of the tracks to use; all when None.
+        samples
+            Sample of every track, for ``quantile``.
 
         Returns
         -------
@@ -100,9 +106,17 @@ class SignalScaler:
             raise InputError(msg)
         steps = self._steps(scales, marks)
         n, mean, squares = (np.zeros(len(marks)) for _ in range(3))
-        for _, block in blocks_of(bins, rows, None if tracks is None else np.asarray(tracks)):
-            x = _transformed(block, steps, marks)
-            n, mean, squares = _merged(n, mean, squares, *_moments(x))
+        if self.maps is not None:
+            names = _track_names(samples, marks)
+            histogram = self._histogram(bins, steps, marks, rows, tracks)
+            self.maps = QuantileMaps()
+            self.maps.fit(histogram, names, marks)
+            for i, (name, mark) in enumerate(zip(names, marks, strict=True)):
+                n[i], mean[i], squares[i] = _mapped_moments(histogram, i, self.maps, name, mark)
+        else:
+            for _, block in blocks_of(bins, rows, None if tracks is None else np.asarray(tracks)):
+                x = _transformed(block, steps, marks)
+                n, mean, squares = _merged(n, mean, squares, *_moments(x))
         self.divisors = {}
         for mark in dict.fromkeys(str(m) for m in marks):
             mine = [i for i, m in enumerate(marks) if str(m) == mark]
@@ -114,13 +128,55 @@ class SignalScaler:
                 raise InputError(msg)
             deviation = float(np.sqrt(total[2] / total[0]))
             if not np.isfinite(deviation):
-                msg = f"mark {mark!r} holds infinite values in the training genes: mend the track or leave it out"
-                raise InputError(msg)
+                raise InputError(_infinite(mark))
             if not deviation > 1e-6 * abs(total[1]):
                 logger.warning("mark %r is constant in the training genes: it is left unscaled", mark)
                 deviation = 1.0
             self.divisors[mark] = deviation
         return self
+
+    def adapt(
+        self,
+        bins: Any,
+        scales: Sequence[str],
+        marks: Sequence[str],
+        rows: Sequence[int] | np.ndarray,
+        *,
+        samples: Sequence[str],
+        tracks: Sequence[int] | np.ndarray | None = None,
+    ) -> list[str]:
+        """Take the maps of tracks that were not there when fitted, from their own signal; ``quantile`` alone has any.
+
+        Parameters
+        ----------
+        bins, scales, marks, rows, samples, tracks
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Names of the tracks that are new, ``sample.mark``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> scaler = SignalScaler("quantile").fit(np.array([[[1, 3]]]), ["log"], ["H3K4me3"], [0], samples=["A"])
+        >>> scaler.adapt(np.array([[[10, 30]]]), ["log"], ["H3K4me3"], [0], samples=["B"])
+        ['B.H3K4me3']
+        >>> scaler.transform(np.array([[[30.0]]]), ["log"], ["H3K4me3"], samples=["B"]).tolist()
+        [[[3.0]]]
+        """
+        if self.maps is None:
+            return []
+        names = _track_names(samples, marks)
+        new = [i for i, name in enumerate(names) if name not in self.maps.knots]
+        if not new:
+            return []
+        at = np.arange(len(names)) if tracks is None else np.asarray(tracks)
+        own = [marks[i] for i in new]
+        steps = self._steps([scales[i] for i in new], own)
+        histogram = self._histogram(bins, steps, own, np.sort(np.asarray(rows, np.int64)), at[new])
+        self.maps.add(histogram, [names[i] for i in new])
+        return [names[i] for i in new]
 
     def transform(
         self,
@@ -138,6 +194,8 @@ class SignalScaler:
             Genes x tracks x bins; left as it is.
         scales, marks
             Scale and mark of every track.
+        samples
+            Sample of every track, for ``quantile``.
 
         Returns
         -------
@@ -146,7 +204,7 @@ class SignalScaler:
         Raises
         ------
         InputError
-            A mark was not there when fitted, or a track is negative where log1p is to be taken.
+            A mark was not there when fitted, a track has no map, or is negative where log1p is to be taken.
 
         Examples
         --------
@@ -160,6 +218,9 @@ class SignalScaler:
             msg = f"no scale was fitted for mark {some(unknown)}: fitted are {some(self.divisors, 6)}"
             raise InputError(msg)
         x = _transformed(np.asarray(bins), self._steps(scales, marks), marks)
+        if self.maps is not None:
+            for i, (name, mark) in enumerate(zip(_track_names(samples, marks), marks, strict=True)):
+                x[:, i] = self.maps.apply(x[:, i], name, mark)
         x /= np.array([self.divisors[m] for m in marks], np.float32)[:, None]
         return np.nan_to_num(x, copy=False, nan=0.0)
 
@@ -168,7 +229,8 @@ class SignalScaler:
 
         Returns
         -------
-        transform (str), marks (list of str), divisors (list of float in the order of marks).
+        transform (str), marks (list of str), divisors (list of float in the order of marks); for ``quantile`` also
+        what :meth:`~genexp_scverse.pp.quantiles.QuantileMaps.to_dict` gives.
 
         Examples
         --------
@@ -179,6 +241,7 @@ class SignalScaler:
             "transform": self.name,
             "marks": list(self.divisors),
             "divisors": [float(d) for d in self.divisors.values()],
+            **({} if self.maps is None else self.maps.to_dict()),
         }
 
     @classmethod
@@ -188,7 +251,7 @@ class SignalScaler:
         Parameters
         ----------
         state
-            transform, marks and divisors.
+            transform, marks and divisors, and the maps of ``quantile``.
 
         Returns
         -------
@@ -202,7 +265,19 @@ class SignalScaler:
         scaler = cls(str(state["transform"]))
         pairs = zip(state["marks"], state["divisors"], strict=True)
         scaler.divisors = {str(m): float(d) for m, d in pairs}
+        if scaler.maps is not None:
+            scaler.maps = QuantileMaps.from_dict(state)
         return scaler
+
+    def _histogram(self, bins: Any, steps: Sequence[str], marks: Sequence[str], rows, tracks) -> SignalHistogram:
+        histogram = SignalHistogram(len(marks))
+        for _, block in blocks_of(bins, rows, None if tracks is None else np.asarray(tracks)):
+            x = _transformed(block, steps, marks)
+            infinite = np.isinf(x).any(axis=(0, 2))
+            if infinite.any():
+                raise InputError(_infinite(marks[int(infinite.argmax())]))
+            histogram.add(x)
+        return histogram
 
     def _steps(self, scales: Sequence[str], marks: Sequence[str]) -> list[str]:
         """Name the function for every track."""
@@ -213,33 +288,20 @@ class SignalScaler:
         if wrong:
             msg = f"unknown scale {some(sorted(set(wrong)))}: allowed are {', '.join(SCALES)}"
             raise InputError(msg)
-        if self.name == "auto":
+        if self.name in ("auto", "quantile"):
             return ["none" if s in LOGGED else "log1p" for s in scales]
         return [self.name] * len(scales)
 
 
-def gene_blocks(rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
-    """Cut rows into blocks of at most 64 MiB of float32.
+def _track_names(samples: Sequence[str] | None, marks: Sequence[str]) -> list[str]:
+    if samples is None or len(samples) != len(marks):
+        msg = "transform='quantile' maps every track by its own signal: give samples=, the sample of every track"
+        raise InputError(msg)
+    return [f"{s}.{m}" for s, m in zip(samples, marks, strict=True)]
 
-    Parameters
-    ----------
-    rows
-        Positions of genes.
-    width
-        Values per gene.
 
-    Yields
-    ------
-    Consecutive parts of `rows`.
-
-    Examples
-    --------
-    >>> [block.tolist() for block in gene_blocks(np.arange(3), 10_000_000)]
-    [[0], [1], [2]]
-    """
-    step = max(1, _BLOCK_BYTES // max(1, 4 * width))
-    for start in range(0, len(rows), step):
-        yield rows[start : start + step]
+def _infinite(mark: str) -> str:
+    return f"mark {mark!r} holds infinite values in the training genes: mend the track or leave it out"
 
 
 def _transformed(x: np.ndarray, steps: Sequence[str], marks: Sequence[str]) -> np.ndarray:
@@ -281,3 +343,12 @@ def _merged(n, mean, squares, other_n, other_mean, other_squares):
         mean + shift * other_n / safe,
         squares + other_squares + shift**2 * n * other_n / safe,
     )
+
+
+def _mapped_moments(histogram: SignalHistogram, i: int, maps: QuantileMaps, name: str, mark: str):
+    """Moments, as `_moments` gives them, of what a track becomes; its values are those that the histogram keeps."""
+    (high, n_high), (low, n_low) = (histogram.values(i, side=side) for side in ("positive", "negative"))
+    values = np.concatenate([[0.0], maps.apply(np.concatenate([high, -low]), name, mark)])
+    n = np.concatenate([histogram.zeros[i : i + 1], n_high, n_low]).astype(np.float64)
+    mean = (n @ values) / max(n.sum(), 1)
+    return n.sum(), mean, n @ (values - mean) ** 2

@@ -67,6 +67,7 @@ def fit_statistics(mdata: MuData, setup: dict, transform: str) -> dict[str, Any]
             chromatin.obsm[schema.BINS],
             [str(s) for s in var["scale"]],
             [str(m) for m in var["mark"]],
+            [str(s) for s in var["sample"]],
             training,
             np.flatnonzero(used.to_numpy()),
             transform,
@@ -173,10 +174,11 @@ def warn_of_units(mdata: MuData, setup: dict, samples: list[str]) -> None:
             )
 
 
-def _fit_scaler(bins, scales: list[str], marks: list[str], rows, tracks, transform: str) -> dict:
+def _fit_scaler(bins, scales: list[str], marks: list[str], samples: list[str], rows, tracks, transform: str) -> dict:
     if transform == "raw":
         own = list(dict.fromkeys(marks[t] for t in tracks))
         return {"transform": "none", "marks": own, "divisors": [1.0] * len(own)}
     scaler = SignalScaler(transform=transform)
-    scaler.fit(bins, [scales[t] for t in tracks], [marks[t] for t in tracks], rows, tracks=tracks)
+    of = {"marks": [marks[t] for t in tracks], "samples": [samples[t] for t in tracks]}
+    scaler.fit(bins, [scales[t] for t in tracks], rows=rows, tracks=tracks, **of)
     return scaler.to_dict()

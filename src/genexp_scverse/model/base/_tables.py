@@ -12,7 +12,13 @@ from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base._graph import NeighborTable, neighbor_table
-from genexp_scverse.model.base._registration import _plain_window, array_fields, plain, track_positions
+from genexp_scverse.model.base._registration import (
+    _plain_window,
+    array_fields,
+    plain,
+    split_values,
+    track_positions,
+)
 from genexp_scverse.model.base._signal import RESIDENT_BYTES, SignalTable
 
 if TYPE_CHECKING:
@@ -143,8 +149,9 @@ def build_tables(
             raise InputError(msg)
         chromatin = mdata.mod[mods[schema.CHROMATIN]]
         _check_window(chromatin, setup)
-        _check_scales(chromatin, setup, samples, scaler.name)
+        _check_scales(chromatin, setup, samples, scaler)
         tracks = track_positions(chromatin, samples, setup["marks"], masked=setup["masked"])
+        _adapt(scaler, mdata, setup, chromatin, tracks)
         if setup["masked"]:
             tables.present = (tracks >= 0).astype(np.float32)
         tables.signal = SignalTable(
@@ -154,6 +161,7 @@ def build_tables(
             scales=[str(s) for s in chromatin.var["scale"]],
             scaler=scaler,
             flip=flips(mdata, setup["window"], stranded),
+            names=list(samples),
             resident_bytes=resident_bytes,
         )
     if setup["features"]:
@@ -247,16 +255,39 @@ def _check_window(chromatin, setup: dict) -> None:
         raise InputError(msg)
 
 
-def _check_scales(chromatin, setup: dict, samples: list[str], transform: str) -> None:
+def _check_scales(chromatin, setup: dict, samples: list[str], scaler: SignalScaler) -> None:
     """Refuse a track that would be transformed in another way than the trained ones: other numbers."""
     var = chromatin.var
     for mark, trained in setup["scales"].items():
         of = var["scale"][(var["mark"].astype(str) == mark) & var["sample"].astype(str).isin(samples)]
         for scale in sorted(set(of.astype(str)) - set(trained)):
-            if transform == "auto" and (scale in _LOGGED) not in {t in _LOGGED for t in trained}:
+            if scaler.name in ("auto", "quantile") and (scale in _LOGGED) not in {t in _LOGGED for t in trained}:
                 msg = (
                     f"{mark} is of scale {scale} in the MuData and was {some(trained)} in training: the model would "
                     "read other numbers; correct the scale, or use tracks of the same kind"
                 )
                 raise InputError(msg)
             logger.warning("%s is of scale %s here and was %s in training", mark, scale, some(trained))
+
+
+def _adapt(scaler: SignalScaler, mdata: MuData, setup: dict, chromatin, tracks: np.ndarray) -> None:
+    """Let a scaler that maps every track on its own know those of samples that the model has not seen."""
+    used = np.unique(tracks[tracks >= 0])
+    rows, whose = np.arange(mdata.n_obs), "all, since there is no split"
+    if setup["split_key"] in mdata.obs:
+        training = np.flatnonzero(split_values(mdata, setup["split_key"]) == "train")
+        if len(training):
+            rows, whose = training, "the training genes"
+    var = chromatin.var.iloc[used].astype(str)
+    new = scaler.adapt(
+        chromatin.obsm[schema.BINS],
+        list(var["scale"]),
+        list(var["mark"]),
+        rows,
+        samples=list(var["sample"]),
+        tracks=used,
+    )
+    if new:
+        logger.info(
+            "The model has not seen %s: quantiles are taken of the signal of %d genes (%s)", some(new), len(rows), whose
+        )
