@@ -97,7 +97,7 @@ def neighbors(
     ax.set_ylim(-1.06, top)
     sign = {"+": " (+)", "-": " (−)"}.get(strand[0], "")
     chrom = str(mdata.obs["chrom"].iloc[row])
-    beside = f", {elsewhere} neighbours on other chromosomes not drawn" if elsewhere else ""
+    beside = f" – {elsewhere} more on other chromosomes" if elsewhere else ""
     ax.set_title(f"{names[0]}, {chrom}:{int(tss[row]) + 1:,}{sign}{beside}", fontsize="medium")
     return ax
 
