@@ -6,10 +6,13 @@ from genexp_scverse._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "ablation": "ablations",
         "calibration": "predictions",
         "comparison": "compare",
         "heatmap": "signal",
         "history": "training",
+        "interval_coverage": "intervals",
+        "learning_curve": "curves",
         "neighbors": "neighborhood",
         "observed_predicted": "level",
         "patterns": "pattern_maps",

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.schema import BINS, CHROMATIN, LABEL, LOG, RNA, SPLIT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from mudata import MuData
 
@@ -115,6 +118,46 @@ def need_both_classes(label: np.ndarray, sample: str, split: str | None) -> None
 def split_words(split: str | None) -> str:
     """``split 'test'`` or ``the whole set``."""
     return "the whole set" if split is None else f"split {split!r}"
+
+
+def table(source: MuData | pd.DataFrame, key: str, made_by: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table, as it is or from ``uns[key]``; it must have `columns`."""
+    if not isinstance(source, pd.DataFrame):
+        if not hasattr(source, "mod"):
+            msg = f"expected a table or a MuData of genes, got {type(source).__name__}: give what {made_by} returned"
+            raise InputError(msg)
+        if not isinstance(source.uns.get(key), pd.DataFrame):
+            msg = f'mdata.uns has no table "{key}": make it with {made_by}'
+            raise InputError(msg)
+        source = source.uns[key]
+    if missing := [c for c in columns if c not in source]:
+        msg = f"the table has no column {some(missing)}: give what {made_by} returned"
+        raise InputError(msg)
+    return source
+
+
+def table_metric(frame: pd.DataFrame, metric: str) -> None:
+    """Raise unless `metric` is a column of numbers, not all of them missing."""
+    if metric not in frame or not pd.api.types.is_numeric_dtype(frame[metric]):
+        numeric = [str(c) for c in frame.select_dtypes("number") if not str(c).endswith(("_low", "_high"))]
+        msg = f"the table has no numeric column {metric!r}: choose metric= from {some(numeric, 12)}"
+        raise InputError(msg)
+    if frame[metric].isna().all():
+        msg = f"column {metric!r} of the table holds no value: choose another metric="
+        raise InputError(msg)
+
+
+def table_of_sample(frame: pd.DataFrame, sample: str | None) -> tuple[pd.DataFrame, str]:
+    """Rows of one sample, and its name; without a name there must be just one."""
+    there = list(dict.fromkeys(frame["sample"].astype(str)))
+    if sample is None and len(there) > 1:
+        msg = f"the table holds {len(there)} samples ({some(there, 6)}): choose one with sample="
+        raise InputError(msg)
+    if sample is not None and sample not in there:
+        msg = f"the table has no sample {sample!r}: its samples are {some(there, 6)}"
+        raise InputError(msg)
+    name = there[0] if sample is None else sample
+    return frame[frame["sample"].astype(str) == name], name
 
 
 def n_bins(mdata: MuData) -> int:

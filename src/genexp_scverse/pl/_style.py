@@ -32,6 +32,23 @@ SCALE_WORDS = {
 }
 
 
+METRIC_WORDS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "r2": "R²",
+    "mse": "Mean squared error",
+    "mae": "Mean absolute error",
+    "brier": "Brier score",
+}
+
+
+def metric_words(metric: str) -> str:
+    """Name a metric as a figure does."""
+    return METRIC_WORDS.get(metric, metric)
+
+
 def axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
     """Return `ax`, or the axes of a new figure; the frame is opened on the top and on the right."""
     if ax is None:

@@ -9,25 +9,20 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.pl import _style
+from genexp_scverse.pl import _stored, _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from mudata import MuData
 
-_WORDS = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "pearson": "Pearson correlation",
-    "spearman": "Spearman correlation",
-    "r2": "R²",
-    "mse": "Mean squared error",
-    "mae": "Mean absolute error",
-    "brier": "Brier score",
-}
+_WORDS = _style.METRIC_WORDS
+_DIFF = "_diff"
 _LOWER_IS_BETTER = ("mse", "mae", "rmse", "brier", "loss", "nll", "log_loss")
 
 
-def comparison(table: pd.DataFrame, metric: str = "auroc", *, ax: Axes | None = None) -> Axes:
+def comparison(
+    table: pd.DataFrame | MuData, metric: str = "auroc", *, key: str = "comparison", ax: Axes | None = None
+) -> Axes:
     """Draw a metric of several models as points with 95 % intervals, the best on top.
 
     Parameters
@@ -35,9 +30,13 @@ def comparison(table: pd.DataFrame, metric: str = "auroc", *, ax: Axes | None = 
     table
         A row per model, named by the index or by a column ``model``, with the column `metric` and, for
         intervals, ``<metric>_low`` and ``<metric>_high``. With a column ``sample`` there is a row per model
-        and sample: colours tell the samples apart, and models are sorted by their mean over samples.
+        and sample: colours tell the samples apart, and models are sorted by their mean over samples. Or a MuData
+        in which :func:`genexp_scverse.tl.compare` has left such a table.
     metric
-        Column to draw. Errors (mse, mae, brier, loss) are sorted with the lowest on top.
+        Column to draw. Errors (mse, mae, brier, loss) are sorted with the lowest on top. ``<metric>_diff`` draws
+        the differences to the reference, which stands at 0: filled where the interval leaves out 0.
+    key
+        Name of the table in the MuData.
     ax
         Axes to draw into; a new figure without it.
 
@@ -63,8 +62,10 @@ def comparison(table: pd.DataFrame, metric: str = "auroc", *, ax: Axes | None = 
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['deepchrome', 'linear']
     """
-    rows = _rows(table, metric)
-    lower = metric in _LOWER_IS_BETTER
+    table = _stored.table(table, key, "gx.tl.compare", [])
+    difference = metric.endswith(_DIFF)
+    rows = _rows(_with_reference(table, metric) if difference else table, metric)
+    lower = metric.removesuffix(_DIFF) in _LOWER_IS_BETTER
     means = rows.groupby("model", sort=False)["value"].mean().sort_values(ascending=lower, kind="stable")
     place = {model: i for i, model in enumerate(means.index)}
     samples = list(dict.fromkeys(rows["sample"]))
@@ -77,10 +78,12 @@ def comparison(table: pd.DataFrame, metric: str = "auroc", *, ax: Axes | None = 
         y = place[row.model] + offset[row.sample]
         if np.isfinite(row.low) and np.isfinite(row.high):
             ax.hlines(y, row.low, row.high, color=color[row.sample], linewidth=1.6, alpha=0.75)
-        ax.plot(row.value, y, "o", color=color[row.sample], markersize=5)
+        unclear = difference and not (row.low > 0 or row.high < 0)
+        own = color[row.sample]
+        ax.plot(row.value, y, "o", color=own, markersize=5, markerfacecolor="white" if unclear else own)
         end = row.high if np.isfinite(row.high) else row.value
         ax.annotate(
-            f"{row.value:.3f}",
+            (f"{row.value:+.3f}" if difference and row.value else f"{row.value:.3f}").replace("-", "−"),
             (max(end, row.value), y),
             xytext=(5, 0),
             textcoords="offset points",
@@ -99,7 +102,12 @@ def comparison(table: pd.DataFrame, metric: str = "auroc", *, ax: Axes | None = 
     ax.set_axisbelow(True)
     interval = ", 95 % interval" if rows[["low", "high"]].notna().all(axis=1).any() else ""
     direction = " (lower is better)" if lower else ""
-    ax.set_xlabel(f"{_WORDS.get(metric, metric)}{interval}{direction}")
+    if difference:
+        ax.axvline(0, color=_style.GREY, linestyle=":", linewidth=1, zorder=0)
+        to = f"to {table['reference'].iloc[0]}" if "reference" in table else "to the reference"
+        ax.set_xlabel(f"Difference in {_style.metric_words(metric.removesuffix(_DIFF))}\n{to}{interval}{direction}")
+    else:
+        ax.set_xlabel(f"{_style.metric_words(metric)}{interval}{direction}")
     if len(samples) > 1:
         handles = [_style.proxy(str(s), color=color[s], marker="o", linewidth=1.6, markersize=5) for s in samples]
         ax.legend(
@@ -113,6 +121,18 @@ def comparison(table: pd.DataFrame, metric: str = "auroc", *, ax: Axes | None = 
     return ax
 
 
+def _with_reference(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Set the reference itself, which differs from nothing, to 0."""
+    if metric not in table or "reference" not in table:
+        return table
+    model = table["model"] if "model" in table else table.index.get_level_values("model").to_series(index=table.index)
+    own = (model.astype(str) == table["reference"].astype(str)).to_numpy()
+    ends = [c for c in (metric, f"{metric}_low", f"{metric}_high") if c in table]
+    table = table.copy()
+    table.loc[own, ends] = 0.0
+    return table
+
+
 def _rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Columns model, sample, value, low, high."""
     if "model" not in table:
@@ -121,14 +141,7 @@ def _rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
             levels = ["model" if i == 0 else name for i, name in enumerate(levels)]
         table = table.rename_axis(index=levels)
     table = table.reset_index(drop="model" in table and "sample" not in table.index.names)
-    if metric not in table or not pd.api.types.is_numeric_dtype(table[metric]):
-        numeric = [
-            str(c)
-            for c in table.select_dtypes("number")
-            if not str(c).endswith(("_low", "_high")) and c not in ("n", "index")
-        ]
-        msg = f"the table has no numeric column {metric!r}: choose metric= from {some(numeric, 12)}"
-        raise InputError(msg)
+    _stored.table_metric(table.drop(columns=["n", "index"], errors="ignore"), metric)
     missing = pd.Series(np.nan, index=table.index)
     rows = pd.DataFrame(
         {
@@ -147,9 +160,6 @@ def _rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
         )
         raise InputError(msg)
     known = rows["value"].notna()
-    if not known.any():
-        msg = f"column {metric!r} of the table holds no value: choose another metric="
-        raise InputError(msg)
     if not known.all():
         logger.warning("%d of %d rows have no %s and are left out", int((~known).sum()), len(rows), metric)
     return rows[known]

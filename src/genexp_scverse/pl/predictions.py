@@ -223,7 +223,9 @@ def calibration(
         if len(lines) <= len(_style.PALETTE):
             ax.vlines(mean, low, high, color=line.style["color"], linewidth=1, alpha=0.6)
         ax.plot(mean, share, label=line.name, marker="o", markersize=4, **line.style)
-    _unit_square(ax, "Mean predicted probability", "Observed fraction of high genes")
+    sizes = sorted({round(len(line.label) / n_bins) for line in lines})
+    each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,}–{sizes[-1]:,}"
+    _unit_square(ax, f"Mean predicted probability, {each} genes a point", "Observed fraction of high genes")
     _title(ax, lines, split)
     _score_legend(ax, lines, "Brier", [brier_score_loss(x.label, x.prob) for x in lines], "upper left")
     return ax

@@ -10,5 +10,6 @@ __getattr__, __dir__, __all__ = attach(
         "compare": "comparison",
         "interval_coverage": "intervals",
         "learning_curve": "curves",
+        "leave_one_sample_out": "sample_holdout",
     },
 )

@@ -24,7 +24,10 @@ SHOWN = ("auroc", "auprc", "pearson", "spearman")
 
 
 def light_copy(mdata: MuData, rna: str = schema.RNA) -> MuData:
-    """Give the same genes with expression of its own; all other arrays are shared and not copied."""
+    """Give the same genes with expression of its own; all other arrays are shared and not copied.
+
+    A label that follows from a level is left out: with fewer training genes it is another.
+    """
     mods = {name: adata.copy() if name == rna else _shared(adata) for name, adata in mdata.mod.items()}
     with nothing_pulled():
         light = MuData(mods, axis=0)
@@ -32,6 +35,11 @@ def light_copy(mdata: MuData, rna: str = schema.RNA) -> MuData:
             light.obs[column] = mdata.obs[column].array
     for key in mdata.obsp:
         light.obsp[key] = mdata.obsp[key]
+    layers = light.mod[rna].layers
+    if schema.LABEL in layers and schema.LOG in layers:
+        label = np.array(layers[schema.LABEL], np.float32)
+        label[~np.isnan(np.asarray(layers[schema.LOG]))] = np.nan
+        layers[schema.LABEL] = label
     light.uns.update({k: v for k, v in mdata.uns.items() if not str(k).startswith("_scvi")})
     return light
 

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError
+from genexp_scverse._logging import logger
 from genexp_scverse.model.base._tables import targets
 
 if TYPE_CHECKING:
@@ -76,10 +77,14 @@ def interval_coverage(
     if not hasattr(model, "predict_interval"):
         msg = f"{type(model).__name__} gives no intervals: make it the one member of gx.model.Ensemble"
         raise InputError(msg)
+    if split == "valid":
+        logger.warning("Intervals are made of the errors of the validation genes: what these cover says nothing")
     rows: list[dict[str, Any]] = []
     for coverage in coverages:
         frame = model.predict_interval(mdata, coverage=coverage, split=split, samples=samples)
         at = mdata.obs_names.get_indexer(frame.index)
+        if not rows:
+            model._warn_of_training_genes(mdata, at, split)
         for sample in [c.removesuffix(":low") for c in frame if c.endswith(":low")]:
             level = targets(mdata, model.setup_["modalities"][schema.RNA], [sample], {})[0][at, 0]
             known = ~np.isnan(level)
