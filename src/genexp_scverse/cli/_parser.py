@@ -47,7 +47,8 @@ def _train(commands) -> None:
         "--mark",
         action="append",
         metavar="NAME",
-        help="read this mark (may be given again); by default all that every sample has",
+        help="read this mark (may be given again); by default all that every sample has; 'all' takes those that any "
+        "sample has and masks what is missing",
     )
     p.add_argument(
         "--target",

@@ -152,7 +152,7 @@ def leave_one_sample_out(
 
 
 def _marks(mdata: MuData, setup: dict, left_out: str) -> dict[str, Any]:
-    """Marks to train with where `left_out` is to be predicted; checked before anything is trained."""
+    """Choose marks to train with where `left_out` is to be predicted; raises before anything is trained."""
     if not setup["marks"]:
         return {}
     if not setup["masked"]:

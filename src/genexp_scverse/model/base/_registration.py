@@ -151,13 +151,15 @@ def resolve_setup(
         if mods[role] not in mdata.mod:
             msg = f'the MuData has no modality "{mods[role]}": it has {some(mdata.mod)}; see gx.io.build_mudata'
             raise InputError(msg)
+    # a command line gives a list of words
+    every = marks in (ALL_MARKS, [ALL_MARKS])
     setup: dict[str, Any] = {
         "target": target,
         "split_key": split_key,
         "modalities": mods,
         "samples": _as_list(samples),
-        "marks": None if marks == ALL_MARKS else _as_list(marks),
-        "masked": marks == ALL_MARKS,
+        "marks": None if every else _as_list(marks),
+        "masked": every,
         "n_bins": 0,
         "window": None,
         "features": [],
