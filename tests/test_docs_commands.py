@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from deepchrome_files import write_cell
 
 import genexp_scverse as gx
 from genexp_scverse.cli import main
@@ -88,12 +89,24 @@ def simulated(tmp_path_factory) -> Path:
     return here
 
 
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory) -> Path:
+    """A cache that holds what the pages fetch."""
+    folder = tmp_path_factory.mktemp("cache")
+    cells = ["E003", "E112", "E123"]
+    for seed, cell in enumerate(cells):
+        write_cell(folder / "deepchrome", cell, sizes=(14, 8, 10), seed=seed)
+    (folder / "deepchrome" / "cells.json").write_text(json.dumps(cells))
+    return folder
+
+
 @pytest.fixture
-def folder(simulated, tmp_path, monkeypatch) -> Path:
+def folder(simulated, fetched, tmp_path, monkeypatch) -> Path:
     """A folder of one's own with those files, and the MuData that pages begin with."""
     for path in simulated.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENEXP_DATA_DIR", str(fetched))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     return tmp_path
 
@@ -254,5 +267,5 @@ def test_commands_of_the_guide_are_those_of_genexp():
     shown = subprocess.run(
         [sys.executable, "-m", "genexp_scverse.cli", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    there = set(re.findall(r"^    (\w+) ", shown, flags=re.MULTILINE))
+    there = set(re.findall(r"^    (\w+)(?: |$)", shown, flags=re.MULTILINE))
     assert sections == there

@@ -146,7 +146,7 @@ def test_all_cells_and_a_further_model(site, tmp_path, caplog):
     assert table(out)["cell"].tolist() == ["E112"] * 2 + ["E003"] * 2 + ["E123"] * 2
     asked = len(site.asked)
     caplog.clear()
-    more = ("--cells", "E003", "--base-url", site.url, "--settings", "default", "--models", "RandomForest,Linear")
+    more = ("--cells", "E003", "--base-url", site.url, "--models", "RandomForest,Linear")
     assert reproduce(out, *more) == 0
     assert len(site.asked) == asked
     assert "training RandomForest default\n" in caplog.text

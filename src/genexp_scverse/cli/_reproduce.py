@@ -83,10 +83,11 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     from genexp_scverse.model import model_class
 
     names = dict.fromkeys([*(comma_list(args.models) or []), BASELINE])
-    settings = comma_list(args.settings or ("default" if args.pooled else "paper,default")) or []
     classes = [model_class(name) for name in names]
-    unknown = [s for s in settings if not any(s in cls.settings for cls in classes)]
-    if unknown or not settings:
+    settings = comma_list(args.settings)
+    if settings is None:
+        settings = ["default"] if args.pooled else ["paper", "default"]
+    elif not settings or not all(any(s in cls.settings for cls in classes) for s in settings):
         there = dict.fromkeys(s for cls in classes for s in cls.settings)
         msg = f"--settings {args.settings}: {', '.join(names)} have the settings {', '.join(there)}, choose from them"
         raise InputError(msg)
