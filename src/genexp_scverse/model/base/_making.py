@@ -90,8 +90,14 @@ def train_whole(model: GeneModel, **options: Any) -> None:
     """
     watch = _Interruption()
     options = taken_options(model, {**options, "callbacks": [*options.get("callbacks", []), watch]})
-    with _handler_kept():
-        model.train(**options)
+    try:
+        with _handler_kept():
+            model.train(**options)
+    except Exception:
+        # cut short in its first epoch, a training may find that it has measured nothing
+        if watch.happened:
+            raise KeyboardInterrupt from None
+        raise
     if watch.happened:
         raise KeyboardInterrupt
 
