@@ -40,6 +40,17 @@ FAST: dict[str, dict[str, Any]] = {
     "Linear": {"hyper": {}, "train": {}},
     "LinearSVM": {"hyper": {}, "train": {}},
     "RandomForest": {"hyper": {"n_trees": 40}, "train": {}},
+    "SimpleChromeVAE": {
+        "hyper": {"n_latent": 6, "n_filters": [8], "kernel_size": 5, "n_hidden": [32], "n_predictor": [16, 8]},
+        "train": {
+            "max_epochs": 8,
+            "enable_progress_bar": False,
+            "accelerator": "cpu",
+            "lr": 1e-2,
+            "weight_decay": 1e-2,
+            "batch_size": 32,
+        },
+    },
 }
 
 

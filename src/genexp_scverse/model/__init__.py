@@ -8,6 +8,7 @@ MODELS = {
     "Linear": "baseline",
     "LinearSVM": "baseline",
     "RandomForest": "baseline",
+    "SimpleChromeVAE": "simplechrome",
 }
 """Every registered model: public name -> its folder. The conformance tests run over all of them."""
 

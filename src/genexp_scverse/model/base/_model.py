@@ -288,8 +288,11 @@ class GeneModel(SavedModel):
         schema.validate(mdata)
         return mdata
 
-    def _tables(self, mdata: MuData, samples: list[str], *, few: bool = False) -> GeneTables:
-        """Gather sources, made anew so that they are what `mdata` holds now; for a `few` genes signal streams."""
+    def _tables(self, mdata: MuData, samples: list[str], *, few: bool = False, alone: bool = False) -> GeneTables:
+        """Gather sources, made anew so that they are what `mdata` holds now; for a `few` genes signal streams.
+
+        If `alone`, neighbours are not read, and their graph need not be there.
+        """
         return build_tables(
             mdata,
             self.setup_,
@@ -298,7 +301,7 @@ class GeneModel(SavedModel):
             scaler=SignalScaler.from_dict(self.fitted_["scaler"]) if "scaler" in self.fitted_ else None,
             stranded=bool(self.hyperparameters_["stranded"]),
             resident_bytes=0 if few else RESIDENT_BYTES,
-            graph=self._graph,
+            graph=None if alone else self._graph,
             n_neighbors=int(self.hyperparameters_.get("n_neighbors", 0)),
         )
 

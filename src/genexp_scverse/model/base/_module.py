@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -21,15 +23,22 @@ class GeneModule(nn.Module):
 
     progress: float = 1.0
     """Share of the training that is done, set before every step."""
+    noted: dict[str, torch.Tensor]
+    """Parts of the last loss, scalars by name, that the history shows for the validation genes."""
 
     def __init__(self, label_weight: float = 1.0):
         super().__init__()
         self.label_weight = label_weight
+        self.noted = {}
 
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.parameters()).device
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Give the parameters to the optimiser; a network may spare some of them the weight decay."""
+        return [{"params": list(self.parameters()), "weight_decay": weight_decay}]
 
     def loss(self, outputs: dict[str, torch.Tensor], batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Cross-entropy of the label plus mean squared error of the level, each over the measured pairs."""

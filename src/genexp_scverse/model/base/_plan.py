@@ -57,14 +57,14 @@ class SupervisedPlan(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Make AdamW or plain SGD, with the schedule of the learning rate by step."""
-        arguments: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        groups = self.module.parameter_groups(self.weight_decay)
         optimizer: torch.optim.Optimizer
         if self.optimizer_name == "adamw":
             # the fused step is the faster one; Lightning cannot clip gradients beside it
             fused = self.trainer.gradient_clip_val is None and self.device.type in ("cpu", "cuda")
-            optimizer = torch.optim.AdamW(self.module.parameters(), fused=fused, **arguments)
+            optimizer = torch.optim.AdamW(groups, self.lr, fused=fused)
         else:
-            optimizer = torch.optim.SGD(self.module.parameters(), **arguments)
+            optimizer = torch.optim.SGD(groups, self.lr)
         by_step: torch.optim.lr_scheduler.LRScheduler
         if self.schedule == "constant":
             return optimizer
@@ -104,7 +104,8 @@ class SupervisedPlan(lightning.LightningModule):
         outputs = self.module(inputs)
         loss = self.module.loss(outputs, inputs)
         kept = {k: outputs[k].float().cpu() for k in METRICS if k in outputs}
-        self._valid.append((batch[1].cpu(), inputs["label"].cpu(), inputs["level"].cpu(), kept, loss.cpu()))
+        parts = {"loss": loss.item(), **{k: v.item() for k, v in self.module.noted.items()}}
+        self._valid.append((batch[1].cpu(), inputs["label"].cpu(), inputs["level"].cpu(), kept, parts))
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the validation genes."""
@@ -132,8 +133,8 @@ class SupervisedPlan(lightning.LightningModule):
         samples = torch.cat([v[0] for v in self._valid]).numpy()
         label, level = (torch.cat([v[i] for v in self._valid]).numpy() for i in (1, 2))
         outputs = {k: torch.cat([v[3][k] for v in self._valid]).numpy() for k in self._valid[0][3]}
-        losses = np.array([v[4].item() for v in self._valid])
         sizes = np.array([len(v[0]) for v in self._valid])
+        parts = {k: np.array([v[4][k] for v in self._valid]) for k in self._valid[0][4]}
         self._valid.clear()
         per_sample = []
         for s in np.unique(samples):
@@ -146,7 +147,7 @@ class SupervisedPlan(lightning.LightningModule):
                     prob=expit(outputs["logit"][of]) if "logit" in outputs else None,
                 )
             )
-        logged = {"valid_loss": float((losses * sizes).sum() / sizes.sum())}
+        logged = {f"valid_{k}": float((values * sizes).sum() / sizes.sum()) for k, values in parts.items()}
         for names in (METRICS[k] for k in outputs):
             for name in names:
                 values = [m[name] for m in per_sample if not np.isnan(m.get(name, np.nan))]

@@ -250,8 +250,10 @@ class TorchGeneModel(GeneModel):
         before, self.history_ = self.history, {}
         data = PairData(torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed)
         keep = KeepBest(0 if before is None else len(before))
-        if before is not None and len(valid) and stage is None:
-            keep.start_from(self.module, plan.score(PairBatches(data.valid_pairs, 1024)), self.fitted_["best_epoch"])
+        if before is not None and len(valid) and (stage is None or stage in before["stage"].to_numpy()):
+            # what follows may not lose what an earlier training, of this stage, has reached
+            best = self.fitted_["best_epoch"] if stage is None else self.fitted_["best_epochs"][stage]
+            keep.start_from(self.module, plan.score(PairBatches(data.valid_pairs, 1024)), best)
         callbacks = [keep, *trainer.pop("callbacks", [])]
         if early_stopping:
             # Lightning's own: that of scvi-tools prints to standard output
@@ -304,6 +306,8 @@ class TorchGeneModel(GeneModel):
         self.history_ = as_history(frame.to_dict(orient="list"))
         self.fitted_["epochs"] = len(frame)
         self.fitted_["best_epoch"] = keep.best_epoch or len(frame)
+        if stage is not None:
+            self.fitted_["best_epochs"] = {**self.fitted_.get("best_epochs", {}), stage: self.fitted_["best_epoch"]}
 
     def _forward(self, tables: GeneTables, pairs: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         device = self.module.device

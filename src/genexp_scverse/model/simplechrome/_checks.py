@@ -1,0 +1,58 @@
+"""Hyperparameters of SimpleChrome that are words and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from genexp_scverse._errors import InputError, some
+
+CHOICES = {
+    "mode": ("joint", "two_stage"),
+    "combine": ("attention", "mean", "concatenation"),
+    "likelihood": ("auto", "normal", "poisson", "nb", "tanh"),
+}
+LISTS = {"n_filters": 1, "n_hidden": 0}
+"""Lists of whole numbers, with their smallest length."""
+
+
+def check_choices(hyper: Mapping[str, Any]) -> None:
+    """Raise for a word that is not known."""
+    for name, known in CHOICES.items():
+        if hyper[name] not in known:
+            msg = f"{name}={hyper[name]!r} is not known: choose one of {', '.join(known)}"
+            raise InputError(msg)
+
+
+def check_widths(hyper: Mapping[str, Any]) -> None:
+    """Raise for a list of layers that is none."""
+    for name, fewest in LISTS.items():
+        value = hyper[name]
+        whole = isinstance(value, list | tuple) and all(
+            isinstance(v, int | np.integer) and not isinstance(v, bool) and v >= 1 for v in value
+        )
+        if not whole or len(value) < fewest:
+            msg = f"{name}={value!r} is not possible: give a list of whole numbers of at least 1, such as [64, 32]"
+            raise InputError(msg)
+
+
+def chosen_likelihood(hyper: Mapping[str, Any], setup: Mapping[str, Any]) -> str:
+    """Choose by the scales of the tracks; raise where counts are wanted of what are none."""
+    scales = {s for of in setup["scales"].values() for s in of}
+    back = hyper["transform"] in ("auto", "log1p")
+    wanted = hyper["likelihood"]
+    if wanted == "auto":
+        return "nb" if scales == {"counts"} and back else "normal"
+    if wanted in ("poisson", "nb"):
+        if wrong := sorted(scales & {"log", "log_ratio", "pvalue"}):
+            msg = f'likelihood={wanted!r} is for counts, and there are tracks of scale {some(wrong)}: take "normal"'
+            raise InputError(msg)
+        if not back:
+            msg = f'likelihood={wanted!r} reads counts through transform="auto" or "log1p", not {hyper["transform"]!r}'
+            raise InputError(msg)
+    if wanted == "tanh" and hyper["transform"] != "raw":
+        msg = f'likelihood="tanh" divides raw signal by its maximum: pass transform="raw", not {hyper["transform"]!r}'
+        raise InputError(msg)
+    return wanted
