@@ -106,6 +106,27 @@ def test_few_and_no_neighbours_are_counted(caplog):
     assert "6 edges by gene_neighbors, 2.0 for each of the 3 genes that have any; 3 genes have none" in caplog.text
 
 
+@pytest.mark.parametrize("asked", [{"n_neighbors": 5}, {"n_neighbors": None, "max_distance": 100}])
+def test_every_gene_on_a_chromosome_of_its_own(asked):
+    mdata = genes_at(["chr1", "chr2", "chr3"], [10, 20, 30])
+    gx.pp.gene_neighbors(mdata, **asked)
+    assert mdata.obsp["neighbors"].shape == (3, 3)
+    assert mdata.obsp["neighbors"].nnz == 0
+    with pytest.raises(InputError, match="has no edge"):
+        gx.pp.check_graph(mdata, "neighbors", samples=[])
+
+
+@pytest.mark.parametrize("dtype", ["category", "string", object])
+def test_types_of_the_columns_make_no_difference(dtype):
+    mdata = genes_at(pd.Series(["1", "1", "2", None], dtype=dtype, index=[f"g{i}" for i in range(4)]), [10, 20, 30, 40])
+    gx.pp.gene_neighbors(mdata)
+    assert edges(mdata) == {("g0", "g1"): 1, ("g1", "g0"): 1}
+    contacts = matrix((0, 0, 3), chrom="chr1")
+    contacts["chrom"] = contacts["chrom"].astype(dtype)
+    gx.pp.contact_neighbors(mdata, contacts)
+    assert edges(mdata, "contacts") == {("g0", "g1"): 3, ("g1", "g0"): 3}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

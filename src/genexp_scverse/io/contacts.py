@@ -185,7 +185,7 @@ def _fetched(
 
 
 def _bins_of(genes: pd.DataFrame, chrom: str, resolution: int) -> np.ndarray:
-    tss = pd.to_numeric(genes["tss"][(genes["chrom"].astype(object) == chrom).to_numpy(bool)], errors="coerce").dropna()
+    tss = pd.to_numeric(genes["tss"][(genes["chrom"].astype(str) == chrom).to_numpy(bool)], errors="coerce").dropna()
     bins = tss.to_numpy(np.int64) // resolution
     return np.unique(bins[bins >= 0])
 

@@ -86,7 +86,7 @@ def contact_neighbors(
         raise InputError(msg)
     chrom, tss = coordinates(mdata, "gx.pp.contact_neighbors")
     count = _checked_counts(contacts)
-    codes, names = pd.factorize(contacts["chrom"].astype(object) if len(contacts) < 10_000 else contacts["chrom"])
+    codes, names = pd.factorize(contacts["chrom"])
     there = list(dict.fromkeys(c for c in chrom if c is not None))
     source = str(contacts.attrs.get("file", "the contacts"))
     match = match_chroms(there, [str(n) for n in names], wanted_in="mdata.obs", available_in=source)
