@@ -251,14 +251,19 @@ def test_a_broken_file_of_a_cell_keeps_what_is_done(folder, tmp_path, fails):
 
 def test_one_model_of_several_cells(folder, tmp_path, caplog):
     out = tmp_path / "out"
-    assert reproduce(out, "--data", folder, "--cells", "all", "--pooled", "--settings", "default", "--figure") == 0
+    given = ("--data", folder, "--pooled", "--settings", "default")
+    assert reproduce(out, *given, "--cells", "all", "--figure") == 0
     rows = table(out)
     assert list(zip(rows["model"], rows["cell"], strict=True)) == [
         (model, cell) for model in ("DeepChrome", "Linear") for cell in CELLS
     ]
     assert set(rows["trained_on"]) == {"E003,E112,E123"}
     assert rows["n"].tolist() == [36, 40, 50] * 2
+    assert rows["published"].isna().all()
     assert names(out) == {"cells.tsv", "summary.tsv", "auroc.png"}
+    assert reproduce(out, *given, "--cells", "E123,E003,E112") == 0
+    assert "All of it was done before" in caplog.text
+    caplog.clear()
     mdata = gx.io.read_deepchrome(folder)
     gx.model.Linear.setup_mudata(mdata, target="label")
     model = gx.model.Linear(mdata)

@@ -14,7 +14,6 @@ from genexp_scverse.cli._arguments import comma_list
 from genexp_scverse.cli._outputs import check_directory, on_terminal, write_table
 from genexp_scverse.cli._reproduce_results import Results, digest, digest_of_all, named, summary
 from genexp_scverse.cli._train import need_accelerator
-from genexp_scverse.datasets.published import published_cells
 from genexp_scverse.io.deepchrome_csv import find_cells
 
 if TYPE_CHECKING:
@@ -113,6 +112,8 @@ def _pooled(
     args: argparse.Namespace, folder: Path, files: Files, left_out: list[str], jobs: list[Job], results: Results
 ) -> None:
     """Train one model of several cells, with the signal in a file beside the tables while it is needed."""
+    # in one order, so that a further call in another finds the rows
+    files = dict(sorted(files.items()))
     trained_on = [cell for cell in files if cell not in left_out]
     absent = [cell for cell in left_out if cell not in files]
     if absent:
@@ -160,15 +161,14 @@ def _train(
     # what Ctrl-C leaves of a training is no result
     train_whole(model, **options, accelerator=args.accelerator, enable_progress_bar=on_terminal())
     evaluated = model.evaluate(split="test", samples=list(cells), n_bootstrap=N_BOOTSTRAP, seed=args.seed)
-    results.add(evaluated, model, trained_on, data=data)
-    write_table(summary(results.read(), args.benchmark), results.path.with_name("summary.tsv"))
-    known = published_cells(cls.__name__)
-    for cell, row in evaluated.iterrows():
-        beside = f", published {known[str(cell)]}" if str(cell) in known else ""
+    for row in results.add(evaluated, model, trained_on, data=data):
+        beside = "" if row["published"] is None else f", published {row['published']:.4f}"
         logger.info(
             "%s %s %s: test AUROC %.4f [%.4f, %.4f], %d genes%s",
-            *(cell, cls.__name__, setting, row["auroc"], row["auroc_low"], row["auroc_high"], row["n"], beside),
+            *(row[key] for key in ("cell", "model", "setting", "auroc", "auroc_low", "auroc_high", "n")),
+            beside,
         )
+    write_table(summary(results.read(), args.benchmark), results.path.with_name("summary.tsv"))
 
 
 def _draw(args: argparse.Namespace, table: Any, path: Path) -> None:

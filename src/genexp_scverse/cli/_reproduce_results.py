@@ -72,10 +72,13 @@ class Results:
             raise InputError(msg)
         return bool(len(there))
 
-    def add(self, evaluated: pd.DataFrame, model: Any, trained_on: Sequence[str], *, data: Mapping[str, str]) -> None:
-        """Write the evaluation of `model` on one or more cells."""
+    def add(
+        self, evaluated: pd.DataFrame, model: Any, trained_on: Sequence[str], *, data: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """Write the evaluation of `model` on one or more cells, and give the new rows."""
         name = type(model).__name__
-        known = published_cells(name)
+        # papers report models of one cell
+        known = published_cells(name) if len(trained_on) == 1 else {}
         rows = [
             {
                 "cell": cell,
@@ -97,6 +100,7 @@ class Results:
         new = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(_NUMBERS, float))
         table = pd.concat([before, new], ignore_index=True) if len(before) else new
         write_table(table.set_index("cell"), self.path)
+        return rows
 
     def _differs(self, column: str, there: str, asked: str) -> str:
         what = {"seed": "seed", "max_epochs": "epochs at most", "version": "version of genexp_scverse"}[column]

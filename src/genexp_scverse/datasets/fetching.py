@@ -162,6 +162,7 @@ def deepchrome(
         file_name=DEEPCHROME_FILE,
         directory=folder,
     )
+    logger.info("Unpacking %s, which is read from end to end.", archive)
     unpack(archive, folder, wanted)
     return folder
 
