@@ -66,7 +66,8 @@ class Spool:
         found = np.empty((len(at), *self.shape), np.float32)
         raw = found.reshape(-1).view(np.uint8).data
         starts = np.flatnonzero(np.diff(at, prepend=-2) != 1)
-        runs = list(zip(starts.tolist(), [*starts[1:].tolist(), len(at)], at[starts].tolist(), strict=True))
+        stops = np.append(starts, len(at))[1:]
+        runs = list(zip(starts.tolist(), stops.tolist(), at[starts].tolist(), strict=True))
         if hasattr(os, "posix_fadvise"):
             # the disk can work on all of them while the first is awaited
             number, size = self._file.fileno(), self.record_bytes
