@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 import genexp_scverse as gx
+from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata
 
 MARKS = ["H3K4me3", "H3K27me3", "H3K36me3"]
 FAST: dict[str, dict[str, Any]] = {
@@ -101,3 +102,17 @@ def make_model(name: str, mdata, *, train: bool = True, setup: dict | None = Non
     if train:
         model.train(**FAST[name]["train"])
     return model
+
+
+def without(mdata, *tracks: str, renamed: dict[str, str] | None = None):
+    """The same genes without some tracks; marks may get another name."""
+    chromatin = mdata["chromatin"]
+    keep = [i for i, name in enumerate(chromatin.var_names) if name not in tracks]
+    assert len(keep) == chromatin.n_vars - len(tracks)
+    var = chromatin.var.iloc[keep].reset_index(drop=True)
+    if renamed:
+        var["mark"] = [renamed.get(f"{s}.{m}", m) for s, m in zip(var["sample"], var["mark"], strict=True)]
+    smaller = assemble_chromatin(
+        mdata.obs_names, var, np.asarray(chromatin.obsm["bins"])[:, keep], chromatin.uns["window"]
+    )
+    return assemble_mudata(mdata.obs, {**mdata.mod, "chromatin": smaller})

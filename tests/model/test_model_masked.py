@@ -10,29 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_models import FAST, MARKS, make_mdata, make_model
+from small_models import FAST, MARKS, make_mdata, make_model, without
 
 import genexp_scverse as gx
 from genexp_scverse import InputError
 from genexp_scverse.cli import main
-from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata
 
 NAMES = ["DeepChrome", "Linear", "RandomForest"]
 K4, K27, K36 = MARKS
-
-
-def without(mdata, *tracks: str, renamed: dict[str, str] | None = None):
-    """The same genes without some tracks; marks may get another name."""
-    chromatin = mdata["chromatin"]
-    keep = [i for i, name in enumerate(chromatin.var_names) if name not in tracks]
-    assert len(keep) == chromatin.n_vars - len(tracks)
-    var = chromatin.var.iloc[keep].reset_index(drop=True)
-    if renamed:
-        var["mark"] = [renamed.get(f"{s}.{m}", m) for s, m in zip(var["sample"], var["mark"], strict=True)]
-    smaller = assemble_chromatin(
-        mdata.obs_names, var, np.asarray(chromatin.obsm["bins"])[:, keep], chromatin.uns["window"]
-    )
-    return assemble_mudata(mdata.obs, {**mdata.mod, "chromatin": smaller})
 
 
 def ragged(**kwargs):
