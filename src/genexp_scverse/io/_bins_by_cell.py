@@ -58,6 +58,8 @@ class BinsByCell:
         self._grow(max(self.n_genes, int(rows.max(initial=-1)) + 1))
         if self._filled + bins.shape[1] > self._block.shape[1]:
             self._write()
+            # the old block goes before the new one comes
+            self._block = np.empty((0, 0, self.n_bins), np.float32)
             self._block = self._new_block(bins.shape[1])
         self._block[rows, self._filled : self._filled + bins.shape[1]] = bins
         self._filled += bins.shape[1]
