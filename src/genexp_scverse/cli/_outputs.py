@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = "model.json"
 _ZARR = (".zgroup", ".zarray", "zarr.json")
+_FIGURES = (".png", ".pdf", ".svg")
 _DEMO = ".genexp_demo"
 _FORMAT: dict[str, Any] = {"sep": "\t", "float_format": "%.6g"}
 
@@ -71,6 +72,26 @@ def _write_straight(table: pd.DataFrame, path: str | Path) -> None:
         raise InputError(msg) from error
 
 
+def write_figure(figure: Any, path: str | Path) -> None:
+    """Write a matplotlib figure whole or not at all."""
+    target = Path(os.path.realpath(path))
+    beside = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # matplotlib tells the format from the ending of the name
+        descriptor, beside = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=Path(path).suffix, dir=target.parent)
+        os.close(descriptor)
+        figure.savefig(beside, dpi=150, bbox_inches="tight")
+        Path(beside).chmod(0o644)
+        Path(beside).replace(target)
+    except OSError as error:
+        msg = f"{path} could not be written ({error.strerror or error}): nothing was changed there"
+        raise InputError(msg) from error
+    finally:
+        if beside is not None:
+            Path(beside).unlink(missing_ok=True)
+
+
 def drop_stdout() -> None:
     """Send what is left in the buffer of stdout nowhere, so that the end of the interpreter does not fail on it."""
     # a stream in memory has no descriptor, and nothing to lose
@@ -98,6 +119,19 @@ def check_table_path(path: str | Path | None) -> None:
         raise InputError(msg)
     if not _is_special(path):
         _check_parent(Path(path))
+
+
+def check_figure_path(path: str | Path | None) -> None:
+    """Raise when `path` cannot become a figure."""
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in _FIGURES:
+        msg = f"{path} names no kind of figure: let the name end in {', '.join(_FIGURES)}"
+        raise InputError(msg)
+    if Path(path).is_dir():
+        msg = f"{path} is a folder: give the name of a figure"
+        raise InputError(msg)
+    _check_parent(Path(path))
 
 
 def check_apart(output: str | Path | None, inputs: Iterable[str | Path | None]) -> None:

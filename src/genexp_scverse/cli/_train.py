@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from genexp_scverse.model.base._making import taken_options
 
     cls = model_class(args.model)
-    hyperparameters = {name: _checked(cls, name, value) for name, value in given.items()}
+    hyperparameters = {name: checked(cls, name, value) for name, value in given.items()}
     cls.setup_mudata(mdata, samples=args.sample, marks=args.mark)
     if args.target is not None:
         hyperparameters["target"] = args.target
@@ -65,23 +65,28 @@ def _given(settings: list[str]) -> dict[str, Any]:
         if name in given:
             msg = f"--set {name} is given twice ({json.dumps(given[name])} and {value}): give it once"
             raise InputError(msg)
-        try:
-            given[name] = json.loads(value)
-        except json.JSONDecodeError:
-            given[name] = value
+        given[name] = plain_value(value)
     return given
 
 
-def _checked(cls: type[GeneModel], name: str, value: Any) -> Any:
+def plain_value(text: str) -> Any:
+    """Read a value as JSON has it, else as a word."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def checked(cls: type[GeneModel], name: str, value: Any, option: str = "--set") -> Any:
     """Make sure that a value is of the kind of the default; what it may be, the model says."""
     defaults = cls.defaults()
     if name not in defaults:
-        msg = f"{cls.__name__} has no argument {name!r} for --set: it has {some(defaults, 30)}"
+        msg = f"{cls.__name__} has no argument {name!r} for {option}: it has {some(defaults, 30)}"
         raise InputError(msg)
     default = defaults[name]
     if default is None or _is_like(value, default):
         return value
-    msg = f"--set {name}={value} does not fit {cls.__name__}: give {_kind(default)}, such as {json.dumps(default)}"
+    msg = f"{option} {name}={value} does not fit {cls.__name__}: give {_kind(default)}, such as {json.dumps(default)}"
     raise InputError(msg)
 
 

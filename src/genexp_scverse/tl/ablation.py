@@ -93,7 +93,7 @@ def ablate_marks(
     rna = (arguments.get("modalities") or {}).get(schema.RNA) or schema.RNA
     light = _trials.light_copy(mdata, rna)
     resolved = new_model(recipe, light, arguments, seed=0).setup_
-    marks, names = resolved["marks"], resolved["samples"]
+    marks, names = resolved["marks"] or [], resolved["samples"]
     if len(marks) < 2:
         msg = f"the model reads {', '.join(marks) or 'no mark'}: two marks at least are needed to leave one out"
         raise InputError(msg)

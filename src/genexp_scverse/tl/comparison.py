@@ -199,7 +199,7 @@ def _say_differences(models: Mapping[str, GeneModel]) -> None:
     traits = {
         "training genes": lambda m: tuple(m.fitted_["training_genes"]),
         "samples": lambda m: tuple(sorted(m.setup_["samples"])),
-        "marks": lambda m: tuple(sorted(m.setup_["marks"])),
+        "marks": lambda m: tuple(sorted(m.setup_["marks"] or ())),
         "features of the DNA": lambda m: tuple(m.setup_["features"]),
     }
     for what, of in traits.items():
