@@ -9,8 +9,8 @@ from torch import nn
 class ExpressionHead(nn.Module):
     """Linear readout of a label, a level, or both.
 
-    The label has two units, as in the published networks; their difference is the log odds, so that the
-    cross-entropy of the log odds equals the negative log likelihood over the two classes.
+    The label has two units by default; their difference is the log odds, so that the cross-entropy of the log odds
+    equals the negative log likelihood over the two classes. One unit gives the log odds itself.
 
     Parameters
     ----------
@@ -18,6 +18,8 @@ class ExpressionHead(nn.Module):
         Length of the hidden vector.
     target
         ``label``, ``expression`` or ``both``.
+    label_units
+        Units of the label: 2 as in DeepChrome, 1 as in AttentiveChrome.
 
     Examples
     --------
@@ -26,17 +28,17 @@ class ExpressionHead(nn.Module):
     {'logit': (3,), 'level': (3,)}
     """
 
-    def __init__(self, n_in: int, target: str):
+    def __init__(self, n_in: int, target: str, *, label_units: int = 2):
         super().__init__()
-        self.label = nn.Linear(n_in, 2) if target in ("label", "both") else None
+        self.label = nn.Linear(n_in, label_units) if target in ("label", "both") else None
         self.level = nn.Linear(n_in, 1) if target in ("expression", "both") else None
 
     def forward(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return ``logit`` (B,) and ``level`` (B,), as asked for, from `hidden` (B, n_in)."""
         out = {}
         if self.label is not None:
-            classes = self.label(hidden)
-            out["logit"] = classes[:, 1] - classes[:, 0]
+            units = self.label(hidden)
+            out["logit"] = units[:, 1] - units[:, 0] if units.shape[1] == 2 else units[:, 0]
         if self.level is not None:
             out["level"] = self.level(hidden)[:, 0]
         return out

@@ -1,0 +1,231 @@
+"""The recurrence of many LSTMs on the CPU in float32: compiled by numba, lane after lane, lanes shared by threads.
+
+A lane is one LSTM. Its gates, weights and states stay in the cache from the matrix product of a step to what is done
+with its result, and between two steps nothing returns to Python. For the arrays see :mod:`._lstm_torch`, which says
+the same in fewer words and runs on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+import scipy.linalg.blas  # noqa: F401 - numba multiplies matrices by scipy's BLAS: its threads are counted below
+import torch
+from threadpoolctl import ThreadpoolController
+
+_F, _U = np.float32, np.uint64
+_OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "nogil": True}
+# sums of products may be taken in any order
+_SUMS = {**_OPTIONS, "fastmath": {"contract", "nsz", "reassoc"}}
+_ROWS_AT_ONCE = 128
+"""Rows (steps x batch) whose gradients of the weights are summed by one product: so many stay in cache."""
+_WORTH_A_THREAD = 10_000_000
+"""Multiplications that take longer than to start a thread."""
+
+
+def forward(gates: torch.Tensor, cell: torch.Tensor, state: torch.Tensor, weight: torch.Tensor) -> None:
+    """Read all steps; see the form in torch."""
+    doubled = weight.clone()
+    # tanh(a) = 2 sigmoid(2 a) - 1, so that one loop serves all gates
+    doubled[:, :, 2 * cell.shape[3] : 3 * cell.shape[3]] *= 2
+    arrays = [each.numpy() for each in (gates, cell, state, doubled)]
+    _over_lanes(_kernels(cell.shape[3])[0], arrays, state, weight)
+
+
+def backward(
+    gates: torch.Tensor,
+    cell: torch.Tensor,
+    state: torch.Tensor,
+    weight: torch.Tensor,
+    given: torch.Tensor,
+    mixing: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    d_x: torch.Tensor,
+) -> torch.Tensor:
+    """Return the gradient of the weights and write that of the input; see the form in torch."""
+    n_hidden = cell.shape[3]
+    n_back = weight.shape[1] - 1 if d_x.numel() else n_hidden
+    back = weight[:, :n_back].transpose(1, 2).contiguous()
+    d_weight = torch.zeros_like(weight)
+    tensors = (gates, cell, state, back, given, *mixing, d_x, d_weight)
+    _over_lanes(_kernels(n_hidden)[1], [each.contiguous().numpy() for each in tensors], state, weight)
+    return d_weight
+
+
+def products(state: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Scalar products of hidden states and vectors; see the form in torch."""
+    out = state.new_empty(state.shape[0], state.shape[1] - 1, state.shape[2])
+    _products(state.numpy(), vectors.contiguous().numpy(), out.numpy())
+    return out
+
+
+def mix(state: torch.Tensor, weights: torch.Tensor, n_hidden: int) -> torch.Tensor:
+    """Sum of hidden states by weights; see the form in torch."""
+    out = state.new_zeros(state.shape[0], state.shape[2], n_hidden)
+    _mix(state.numpy(), weights.contiguous().numpy(), out.numpy())
+    return out
+
+
+def _over_lanes(kernel: Callable, arrays: list[np.ndarray], state: torch.Tensor, weight: torch.Tensor) -> None:
+    """Run a kernel on all lanes, on as many threads as torch may use."""
+    lanes = state.shape[0]
+    work = lanes * (state.shape[1] - 1) * state.shape[2] * weight[0].numel()
+    n_threads = max(1, min(torch.get_num_threads(), lanes, work // _WORTH_A_THREAD))
+    bounds = [lanes * i // n_threads for i in range(n_threads + 1)]
+    # the products are too small to be shared out a second time
+    with _blas().limit(limits=1):
+        if n_threads == 1:
+            kernel(*arrays, 0, lanes)
+            return
+        with ThreadPoolExecutor(n_threads - 1) as pool:
+            others = [pool.submit(kernel, *arrays, *bounds[i : i + 2]) for i in range(1, n_threads)]
+            kernel(*arrays, *bounds[:2])
+            for each in others:
+                each.result()
+
+
+@lru_cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _compiled(**options: Any) -> Callable:
+    """Compile on first use, and keep the machine code on disk where numba finds a place for it."""
+
+    def decorate(function: Callable) -> Callable:
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except RuntimeError:
+            return numba.njit(**options)(function)
+
+    return decorate
+
+
+@numba.njit(inline="always", **_OPTIONS)
+def _sigmoid(x):
+    """1 / (1 + exp(-x)) to 2e-7, written without a call so that loops become vector instructions."""
+    t = x * _F(-1.4426950408889634)
+    # in this form NaN stays NaN
+    t = _F(126) if t > _F(126) else t
+    t = _F(-126) if t < _F(-126) else t
+    whole = np.rint(t)
+    y = t - whole
+    # 2^y for |y| <= 1/2, and 2^whole by its exponent bits
+    p = _F(1.535336188e-4) * y + _F(1.339887440e-3)
+    p = p * y + _F(9.618437357e-3)
+    p = p * y + _F(5.550332471e-2)
+    p = p * y + _F(2.402264791e-1)
+    p = p * y + _F(6.931472028e-1)
+    p = p * y + _F(1)
+    power = np.uint32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return _F(1) / (_F(1) + p * power)
+
+
+@lru_cache
+def _kernels(n_hidden: int) -> tuple[Callable, Callable]:
+    """Compile for a hidden state of `n_hidden`: with its length known, the inner loops become vector instructions.
+
+    F, G and E are where the forget, cell and exit gates begin in a row. Indices are unsigned, since a signed one may
+    count from the end, which costs a question each time.
+    """
+    H, F, G, E, ROW = (_U(k * n_hidden) for k in (1, 1, 2, 3, 4))
+    one, two = _F(1), _F(2)
+
+    @numba.njit(inline="always", **_OPTIONS)
+    def step(gate, before, after, hidden):
+        for r in range(_U(gate.shape[0])):
+            for h in range(ROW):
+                gate[r, h] = _sigmoid(gate[r, h])
+            for h in range(H):
+                g = two * gate[r, G + h] - one
+                gate[r, G + h] = g
+                after[r, h] = gate[r, F + h] * before[r, h] + gate[r, h] * g
+            for h in range(H):
+                hidden[r, h] = gate[r, E + h] * (two * _sigmoid(two * after[r, h]) - one)
+
+    @numba.njit(inline="always", **_OPTIONS)
+    def step_back(gate, before, after, given, later, d_cell):
+        for r in range(_U(gate.shape[0])):
+            for h in range(H):
+                i, f, g, o = gate[r, h], gate[r, F + h], gate[r, G + h], gate[r, E + h]
+                tanh = two * _sigmoid(two * after[r, h]) - one
+                d_hidden = given[r, h] + later[r, h]
+                d = d_cell[r, h] + d_hidden * o * (one - tanh * tanh)
+                gate[r, h] = d * g * i * (one - i)
+                gate[r, F + h] = d * before[r, h] * f * (one - f)
+                gate[r, G + h] = d * i * (one - g * g)
+                gate[r, E + h] = d_hidden * tanh * o * (one - o)
+                d_cell[r, h] = d * f
+
+    @numba.njit(inline="always", **_OPTIONS)
+    def spread(weight, vector, slope, query, out):
+        for r in range(_U(out.shape[0])):
+            for h in range(H):
+                out[r, h] = weight[r] * vector[r, h] + slope[r] * query[h]
+
+    @_compiled(**_OPTIONS)
+    def forward_lanes(gates, cell, state, weight, first, end):
+        kept, cells = gates.shape[1], cell.shape[1]
+        for lane in range(first, end):
+            for t in range(state.shape[1] - 1):
+                gate = gates[lane, t % kept]
+                np.dot(state[lane, t], weight[lane], gate)
+                step(gate, cell[lane, t % cells], cell[lane, (t + 1) % cells], state[lane, t + 1])
+
+    @_compiled(**_OPTIONS)
+    def backward_lanes(
+        gates, cell, state, back, given, weights, vectors, slopes, query, d_x, d_weight, first, end
+    ):  # fmt: skip
+        n_steps, batch, n_read = gates.shape[1], gates.shape[2], state.shape[3]
+        n_at_once = max(1, _ROWS_AT_ONCE // batch)
+        mixed = np.empty((batch, n_hidden), _F)
+        later, d_cell = np.empty((batch, back.shape[2]), _F), np.empty((batch, n_hidden), _F)
+        part = np.empty((n_read, 4 * n_hidden), _F)
+        for lane in range(first, end):
+            later[:], d_cell[:] = _F(0), _F(0)
+            until = n_steps
+            for t in range(n_steps - 1, -1, -1):
+                gate = gates[lane, t]
+                if given.shape[1] > 0:
+                    step_back(gate, cell[lane, t], cell[lane, t + 1], given[lane, t], later, d_cell)
+                else:
+                    spread(weights[lane, t], vectors[lane], slopes[lane, t], query[lane], mixed)
+                    step_back(gate, cell[lane, t], cell[lane, t + 1], mixed, later, d_cell)
+                np.dot(gate, back[lane], later)
+                if d_x.shape[1] > 0:
+                    d_x[lane, t] = later[:, n_hidden:]
+                if t == 0 or until - t == n_at_once:
+                    rows = (until - t) * batch
+                    read, d_gates = state[lane, t:until], gates[lane, t:until]
+                    np.dot(read.reshape(rows, n_read).T, d_gates.reshape(rows, 4 * n_hidden), part)
+                    d_weight[lane] += part
+                    until = t
+
+    return forward_lanes, backward_lanes
+
+
+@_compiled(**_SUMS)
+def _products(state, vectors, out):
+    several = vectors.shape[1] > 1
+    for lane in range(out.shape[0]):
+        for t in range(out.shape[1]):
+            for r in range(out.shape[2]):
+                hidden, vector = state[lane, t + 1, r], vectors[lane, r if several else 0]
+                total = _F(0)
+                for h in range(vector.shape[0]):
+                    total += hidden[h] * vector[h]
+                out[lane, t, r] = total
+
+
+@_compiled(**_OPTIONS)
+def _mix(state, weights, out):
+    for lane in range(out.shape[0]):
+        for t in range(weights.shape[1]):
+            for r in range(weights.shape[2]):
+                hidden, weight, total = state[lane, t + 1, r], weights[lane, t, r], out[lane, r]
+                for h in range(total.shape[0]):
+                    total[h] += weight * hidden[h]
