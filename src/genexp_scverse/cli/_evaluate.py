@@ -12,7 +12,7 @@ def run(args: argparse.Namespace) -> None:
     """Evaluate and write a TSV with a row for each sample."""
     check_table_path(args.output)
     check_apart(args.output, [args.mudata, args.model])
-    mdata = io.read_mudata(args.mudata)
+    mdata = io.read_mudata(args.mudata, on_disk=True)
     # torch and scvi-tools are loaded only when the file is a good one
     from genexp_scverse.model.base import load
 

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
     given = _given(args.set)
     check_model_directory(args.output)
     check_apart(args.output, [args.mudata])
-    mdata = io.read_mudata(args.mudata)
+    mdata = io.read_mudata(args.mudata, on_disk=True)
     # torch and scvi-tools are loaded only when the file is a good one
     from genexp_scverse.model.base import model_class
     from genexp_scverse.model.base._making import taken_options

@@ -20,6 +20,7 @@ from genexp_scverse import schema
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError
 from genexp_scverse.io._store_content import as_written, check_content, not_writable
+from genexp_scverse.io._store_on_disk import read_on_disk
 
 _SUFFIXES = (".h5mu", ".zarr")
 
@@ -114,13 +115,17 @@ def check_output(path: str | Path) -> None:
         raise InputError(msg)
 
 
-def read_mudata(path: str | Path) -> MuData:
+def read_mudata(path: str | Path, *, on_disk: bool = False) -> MuData:
     """Read a gene-centric MuData that :func:`write_mudata` or mudata wrote, and check it.
 
     Parameters
     ----------
     path
         ``.h5mu`` file or ``.zarr`` folder.
+    on_disk
+        Leave ``obsm["bins"]`` and ``obsm["codes"]`` in the file, which must stay where it is: models read from there
+        what they need. The arrays cannot be changed; of an ``.h5mu`` they are memmaps (h5py datasets where they are
+        compressed), of a ``.zarr`` dask arrays, if dask is installed.
 
     Returns
     -------
@@ -152,7 +157,10 @@ def read_mudata(path: str | Path) -> MuData:
     try:
         with nothing_pulled(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            mdata = mudata.read_zarr(path) if path.is_dir() else mudata.read_h5mu(path)
+            if on_disk:
+                mdata = read_on_disk(path)
+            else:
+                mdata = mudata.read_zarr(path) if path.is_dir() else mudata.read_h5mu(path)
     except _UNREADABLE as error:
         msg = (
             f"{path} cannot be read as a MuData ({type(error).__name__}: {_one_line(error)}): it is damaged, cut short "
