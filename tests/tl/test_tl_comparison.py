@@ -61,6 +61,16 @@ def test_measures_and_paired_differences_are_those_of_a_plain_loop(mdata, models
             assert found == pytest.approx(expected, abs=1e-5)
     assert table.loc["forest", [c for c in table if "_diff" in c]].isna().all(axis=None)
     assert (table["reference"] == "forest").all()
+    ends = ["", "_low", "_high"]
+    assert list(table) == [
+        "sample",
+        "n",
+        *(m + e for m in MEASURES for e in ends),
+        *(f"{m}_diff{e}" for m in MEASURES for e in ends),
+        "train_seconds",
+        "n_parameters",
+        "reference",
+    ]
 
 
 def test_what_it_cost_is_in_the_table(mdata, models):

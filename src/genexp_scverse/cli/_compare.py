@@ -183,7 +183,7 @@ def _drawn(table: pd.DataFrame) -> Any:
     measures = [m for m in ("pearson", "auroc") if table[m].notna().any()]
     rows = table.index.nunique() * max(1.0, 0.6 * table["sample"].nunique())
     figure, axes = plt.subplots(
-        len(measures), 2, figsize=(12, len(measures) * (1.4 + 0.4 * rows)), layout="constrained", squeeze=False
+        len(measures), 2, figsize=(12, len(measures) * (1.1 + 0.34 * rows)), layout="constrained", squeeze=False
     )
     for (left, right), measure in zip(axes, measures, strict=True):
         pl.comparison(table, measure, ax=left)

@@ -125,6 +125,12 @@ def scores(
     )
 
 
+def shown(row: Mapping[str, float]) -> dict[str, float]:
+    """Keep n and the measures of the tables, each followed by its interval."""
+    ends = ("", "_low", "_high")
+    return {"n": row["n"], **{m + e: row[m + e] for m in SHOWN for e in ends if m + e in row}}
+
+
 def differences(
     level: np.ndarray,
     label: np.ndarray,

@@ -152,6 +152,5 @@ def _row(
     level: np.ndarray, label: np.ndarray, frame: pd.DataFrame, whole: pd.DataFrame, sample: str, n_bootstrap: int
 ) -> dict[str, float]:
     said, reference = _trials.predicted(frame, sample), _trials.predicted(whole, sample)
-    row = _trials.scores(level, label, said, n_bootstrap=n_bootstrap)
-    row = {k: v for k, v in row.items() if k == "n" or k.split("_")[0] in _trials.SHOWN}
+    row = _trials.shown(_trials.scores(level, label, said, n_bootstrap=n_bootstrap))
     return row | _trials.differences(level, label, said, reference, n_bootstrap=n_bootstrap, seed=0)

@@ -135,8 +135,7 @@ def compare(
             msg = f"sample {sample!r} has no measured gene in {'all genes' if split is None else f'split {split!r}'}"
             raise InputError(f"{msg}: there is nothing to compare with")
         for label, model in models.items():
-            row = _trials.scores(y, c, said[label], n_bootstrap=n_bootstrap, seed=seed)
-            row = {k: v for k, v in row.items() if k == "n" or k.split("_")[0] in _trials.SHOWN}
+            row = _trials.shown(_trials.scores(y, c, said[label], n_bootstrap=n_bootstrap, seed=seed))
             row |= _trials.differences(y, c, said[label], said[reference], n_bootstrap=n_bootstrap, seed=seed)
             if label == reference:
                 row |= {k: np.nan for k in row if "_diff" in k}
