@@ -261,6 +261,50 @@ def test_decoys_look_like_enhancers(files, elements):
     assert decoys.mean() > 2.5 * background.mean()
 
 
+def test_super_enhancers_raise_all_genes_around_them(tmp_path):
+    small = {"n_genes": 150, "n_chroms": 3, "samples": ["A", "B"], "marks": ["H3K27ac", "H3K36me3"], "seed": 2}
+    without = simulate(tmp_path / "without", **small)
+    files = simulate(tmp_path / "with", **small, super_enhancers=2.5)
+    for name in ("genome", "genes", "chrom_sizes"):
+        assert getattr(files, name).read_bytes() == getattr(without, name).read_bytes()
+    elements = pd.read_csv(files.truth_elements, sep="\t", keep_default_na=False)
+    places = elements[elements["kind"] == "super_enhancer"]
+    others = pd.read_csv(without.truth_elements, sep="\t", keep_default_na=False)
+    pd.testing.assert_frame_equal(elements.drop(places.index).astype(str), others.astype(str))
+    assert 5 < len(places) < 40
+    assert (places["end"] - places["start"]).between(15_000, 25_000).all()
+    assert (places[["gene_id", "distance", "motifs"]] == "").all(axis=None)
+    assert set(np.unique(places[["effect_A", "effect_B"]])) == {0.0, 2.5}
+
+    gtf = pd.read_csv(files.genes, sep="\t", comment="#", header=None)
+    gtf = gtf[gtf[2] == "gene"]
+    tss = pd.Series(np.where(gtf[6] == "+", gtf[3] - 1, gtf[4] - 1), index=_attribute(gtf, "gene_id"))
+    tss.index = tss.index.str.replace(r"\.\d+$", "", regex=True)
+    truth, before = (pd.read_csv(f.truth_genes, sep="\t", index_col=0) for f in (files, without))
+    chrom = pd.Series(gtf[0].to_numpy(), tss.index)
+    for sample in ("A", "B"):
+        wanted = []
+        for gene in truth.index:
+            around = places[places["chrom"] == chrom[gene]]
+            away = (tss[gene] - (around["start"] + around["end"]) / 2).abs()
+            wanted.append((around[f"effect_{sample}"] * np.exp(-away / 50_000)).sum())
+        rest = truth[sample] - before[sample] - wanted
+        np.testing.assert_allclose(rest, rest.iloc[0], atol=1e-5)
+        assert np.std(wanted) > 0.3
+        np.testing.assert_allclose(np.exp(truth[sample]).sum(), 1e6, rtol=1e-4)
+        seen = {}
+        for mark in ("H3K27ac", "H3K36me3"):
+            with pyBigWig.open(str(files.sheet.parent / "tracks" / f"{sample}.{mark}.bigWig")) as track:
+                seen[mark] = [_median(track, p.chrom, p.start, p.end) for p in places.itertuples()]
+        active = (places[f"effect_{sample}"] > 0).to_numpy()
+        assert min(np.array(seen["H3K27ac"])[active]) > 8 > 4 > max(np.array(seen["H3K27ac"])[~active])
+        assert np.median(np.array(seen["H3K36me3"])[active]) < 4
+
+
+def _median(track, chrom, start, end) -> float:
+    return float(np.median(np.nan_to_num(track.values(chrom, start, end, numpy=True))))
+
+
 def test_the_same_seed_gives_the_same_files(tmp_path):
     small = {"n_genes": 60, "n_chroms": 3, "samples": ["x"], "marks": ["H3K27ac", "DNase"]}
     first = simulate(tmp_path / "a", **small, seed=3)
@@ -298,6 +342,7 @@ def test_files_are_replaced_and_others_left(tmp_path):
         ({"n_chroms": 0}, "n_chroms=0"),
         ({"spacing": 100}, "spacing=100"),
         ({"noise": -1}, "noise=-1"),
+        ({"super_enhancers": -1}, "super_enhancers=-1"),
         ({"seed": -1}, "seed=-1"),
         ({"samples": ["A", "A"]}, "different names"),
         ({"samples": []}, "different names"),

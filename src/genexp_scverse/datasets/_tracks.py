@@ -77,14 +77,25 @@ def draw_states(
 
 
 def draw_track(
-    rng: np.random.Generator, genome: Genome, states: States, sample: int, mark: str
+    rng: np.random.Generator,
+    genome: Genome,
+    states: States,
+    sample: int,
+    mark: str,
+    super_enhancers: pd.DataFrame,
 ) -> dict[str, np.ndarray]:
-    """Draw the coverage of one track: chromosome -> counts of fragments over bins of 50 bases."""
+    """Draw the coverage of one track: chromosome -> counts of fragments over bins of 50 bases.
+
+    `super_enhancers` are those that are active in the sample: chrom, start, end, height.
+    """
     spec = MARKS[mark]
     mean = {chrom: spec.background * _waves(rng, size // GRID + 1) for chrom, size in genome.sizes.items()}
     _paint_genes(rng, genome, states, sample, spec, mean)
     if spec.enhancer:
         _paint_elements(rng, genome, states.element[:, sample], spec, mean)
+    if spec.enhancer:
+        for place in super_enhancers.itertuples():
+            _add_plateau(mean[place.chrom], place.start, place.end, spec.enhancer * place.height)
     if spec.hetero or spec.polycomb:
         _paint_domains(rng, spec, mean)
     depth = rng.lognormal(0, 0.12)

@@ -24,6 +24,7 @@ from genexp_scverse.datasets._genome import (
     draw_genome,
     factor_activity,
 )
+from genexp_scverse.datasets._super_enhancers import draw_super_enhancers, effect_on_genes, no_super_enhancers
 from genexp_scverse.datasets._tracks import MARKS, draw_states, draw_track, write_bigwig
 
 ENHANCER_SHARE = 0.5
@@ -57,6 +58,7 @@ def simulate(
     marks: Sequence[str] = ("H3K4me3", "H3K27ac", "H3K36me3", "H3K27me3", "H3K9me3"),
     spacing: int = 12_000,
     noise: float = 0.5,
+    super_enhancers: float = 0.0,
     seed: int = 0,
 ) -> Simulated:
     r"""Simulate a genome whose motifs set expression, and write it as FASTA, GTF, bigWig and tables.
@@ -71,6 +73,11 @@ def simulate(
     Marks follow activity imperfectly: H3K4me3 and H3K27ac at active promoters, H3K27ac at active enhancers,
     H3K36me3 over transcribed bodies, H3K27me3 or H3K9me3 at some silent genes and in domains elsewhere.
     Decoys have the marks of enhancers, but neither motifs nor effect.
+
+    Neighbouring genes know nothing of each other unless there are `super_enhancers`: stretches of 15 to 25 kb,
+    one for about 16 genes in a sample, that carry the marks of enhancers throughout and raise every gene around
+    them, by `super_enhancers` times exp(-distance / 50 kb) in log expression. The marks at promoter and body of
+    a gene do not follow this part of its expression; those in the windows of its neighbours tell of it.
 
     Parameters
     ----------
@@ -90,6 +97,8 @@ def simulate(
         Mean distance between neighbouring genes in bases; with `n_genes` it sets the size of the genome.
     noise
         Standard deviation of the noise of natural log expression.
+    super_enhancers
+        What an active super-enhancer adds to natural log expression at its place; 0 for a genome without them.
     seed
         Seed of everything: the same arguments give the same text files byte for byte, and equal tracks.
 
@@ -111,7 +120,8 @@ def simulate(
         element_id, chrom, start, end (0-based half-open), kind (promoter, enhancer, decoy), gene_id (target,
         or for a decoy the gene it lies near), distance of the centre from the TSS in bases (negative is
         upstream), motifs (``factor@start:strand``, joined by ``;``), effect_<sample> on natural log
-        expression.
+        expression. Super-enhancers (kind super_enhancer) act on many genes: gene_id and distance are empty, and
+        the effect is that at their place.
     ``truth_genes.tsv``
         gene_id, and per sample the natural log of TPM without noise.
 
@@ -132,13 +142,17 @@ def simulate(
     0      A  H3K4me3  tracks/A.H3K4me3.bigWig  coverage
     1      B  H3K4me3  tracks/B.H3K4me3.bigWig  coverage
     """
-    samples, marks = _check(n_genes, n_chroms, samples, marks, spacing, noise, seed)
+    samples, marks = _check(n_genes, n_chroms, samples, marks, spacing, noise, super_enhancers, seed)
     directory = Path(directory)
-    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(5)]
+    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)]
     genome = draw_genome(rngs[0], n_genes=n_genes, n_chroms=n_chroms, spacing=spacing)
     effects, drive = _effects(genome, len(samples))
-    log_expression = _log_expression(genome, effects)
-    states = draw_states(rngs[2], genome, log_expression, drive)
+    places, active = no_super_enhancers(), np.zeros((0, len(samples)))
+    if super_enhancers:
+        places, active = draw_super_enhancers(rngs[5], genome, len(samples))
+    own = _log_expression(genome, effects)
+    log_expression = _log_expression(genome, effects, effect_on_genes(genome, places, super_enhancers * active))
+    states = draw_states(rngs[2], genome, own, drive)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         work = tempfile.TemporaryDirectory(dir=directory, prefix=".simulate-")
@@ -158,12 +172,14 @@ def simulate(
         truth = _per_gene(gene_ids, log_expression, samples)
         _write_table(folder / "truth_genes.tsv", truth, float_format="%.6f")
         elements = _element_table(genome, effects, samples)
+        if len(places):
+            elements = pd.concat([elements, _place_table(places, super_enhancers * active, samples)])
         _write_table(folder / "truth_elements.tsv", elements, float_format="%.6f")
         rows = []
         for i, sample in enumerate(samples):
             for mark in marks:
                 path = f"tracks/{sample}.{mark}.bigWig"
-                coverage = draw_track(rngs[4], genome, states, i, mark)
+                coverage = draw_track(rngs[4], genome, states, i, mark, places[active[:, i] > 0])
                 write_bigwig(folder / path, genome.sizes, coverage)
                 rows.append((sample, mark, path, "coverage"))
         sheet = pd.DataFrame(rows, columns=["sample", "mark", "path", "scale"])
@@ -172,12 +188,13 @@ def simulate(
         for made in sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file()):
             (folder / made).replace(directory / made)
     logger.info(
-        "Simulated %d genes on %d chromosomes (%.1f Mb), %d enhancers, %d decoys and %d tracks in %s.",
+        "Simulated %d genes on %d chromosomes (%.1f Mb), %d enhancers, %d decoys%s and %d tracks in %s.",
         len(genome.genes),
         n_chroms,
         sum(genome.sizes.values()) / 1e6,
         (elements["kind"] == "enhancer").sum(),
         (elements["kind"] == "decoy").sum(),
+        f", {len(places)} super-enhancers" if len(places) else "",
         len(sheet),
         directory,
     )
@@ -185,7 +202,7 @@ def simulate(
     return Simulated(*(directory / n for n in (*names, "truth_elements.tsv", "truth_genes.tsv")))
 
 
-def _check(n_genes, n_chroms, samples, marks, spacing, noise, seed) -> tuple[list[str], list[str]]:
+def _check(n_genes, n_chroms, samples, marks, spacing, noise, super_enhancers, seed) -> tuple[list[str], list[str]]:
     for name, value, least in (
         ("n_chroms", n_chroms, 1),
         ("n_genes", n_genes, n_chroms),
@@ -197,6 +214,9 @@ def _check(n_genes, n_chroms, samples, marks, spacing, noise, seed) -> tuple[lis
             raise InputError(msg)
     if noise < 0:
         msg = f"noise={noise} is negative: a standard deviation of 0 or more is needed."
+        raise InputError(msg)
+    if not 0 <= super_enhancers < np.inf:
+        msg = f"super_enhancers={super_enhancers} is not possible: an effect of 0 or more is needed."
         raise InputError(msg)
     for name, given in (("samples", samples), ("marks", marks)):
         values = [given] if isinstance(given, str) else list(given)
@@ -234,10 +254,11 @@ def _effects(genome: Genome, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     return effects, drive
 
 
-def _log_expression(genome: Genome, effects: np.ndarray) -> np.ndarray:
-    """Sum the effects per gene; the constant of a sample makes its TPM sum to a million."""
+def _log_expression(genome: Genome, effects: np.ndarray, around: np.ndarray | float = 0.0) -> np.ndarray:
+    """Sum the effects per gene and those from around; the constant of a sample makes its TPM sum to a million."""
     total = np.zeros((len(genome.genes), effects.shape[1]))
     np.add.at(total, genome.elements["gene"].to_numpy(), effects)
+    total += around
     return total - np.log(np.exp(total).sum(axis=0)) + np.log(1e6)
 
 
@@ -260,11 +281,20 @@ def _element_table(genome: Genome, effects: np.ndarray, samples: list[str]) -> p
     table = genome.elements.drop(columns=["gene", "distance"])
     table.insert(0, "element_id", [f"{kind}{i + 1}" for i, kind in enumerate(table["kind"])])
     table["gene_id"] = genome.genes["gene_id"].to_numpy()[genome.elements["gene"]]
-    table["distance"] = genome.elements["distance"]
+    table["distance"] = genome.elements["distance"].astype("Int64")
     motifs: dict[int, list[str]] = {}
     for site in genome.sites.sort_values(["element", "start"]).itertuples():
         motifs.setdefault(site.element, []).append(f"{FACTORS[site.factor].name}@{site.start}:{site.strand}")
     table["motifs"] = [";".join(motifs.get(i, [])) for i in range(len(table))]
+    for i, sample in enumerate(samples):
+        table[f"effect_{sample}"] = effects[:, i]
+    return table
+
+
+def _place_table(places: pd.DataFrame, effects: np.ndarray, samples: list[str]) -> pd.DataFrame:
+    table = places[["chrom", "start", "end"]].copy()
+    table.insert(0, "element_id", [f"super_enhancer{i + 1}" for i in range(len(table))])
+    table["kind"], table["motifs"] = "super_enhancer", ""
     for i, sample in enumerate(samples):
         table[f"effect_{sample}"] = effects[:, i]
     return table
