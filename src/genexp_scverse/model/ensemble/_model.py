@@ -60,6 +60,8 @@ class Ensemble(GeneModel):
     ----------
     members
         The models, in the order in which they were trained: all of the first seed, then those of the next.
+    scores
+        Sample -> absolute errors of the level of its validation genes, sorted.
 
     Examples
     --------
