@@ -297,7 +297,8 @@ def test_super_enhancers_raise_all_genes_around_them(tmp_path):
             with pyBigWig.open(str(files.sheet.parent / "tracks" / f"{sample}.{mark}.bigWig")) as track:
                 seen[mark] = [_median(track, p.chrom, p.start, p.end) for p in places.itertuples()]
         active = (places[f"effect_{sample}"] > 0).to_numpy()
-        assert min(np.array(seen["H3K27ac"])[active]) > 8 > 4 > max(np.array(seen["H3K27ac"])[~active])
+        # one that is inactive may overlap with an active one
+        assert min(np.array(seen["H3K27ac"])[active]) > 8 > 4 > np.median(np.array(seen["H3K27ac"])[~active])
         assert np.median(np.array(seen["H3K36me3"])[active]) < 4
 
 
