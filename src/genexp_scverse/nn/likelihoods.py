@@ -137,5 +137,5 @@ def make_likelihood(name: str, n_marks: int) -> Likelihood:
 
 
 def _rate(raw: torch.Tensor) -> torch.Tensor:
-    # counts of a bin do not reach e^15; an exponential without a bound ends a training with one bad step
-    return raw.clamp(max=15)
+    # counts of a bin do not reach e^15, and a rate of 0 has no gradient: one bad step would end a training
+    return raw.clamp(-15, 15)
