@@ -10,6 +10,16 @@ from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata
 
 MARKS = ["H3K4me3", "H3K27me3", "H3K36me3"]
 FAST: dict[str, dict[str, Any]] = {
+    "AttentiveChrome": {
+        "hyper": {"n_hidden": 8, "n_mark_hidden": 8, "bins_per_step": 2},
+        "train": {
+            "max_epochs": 8,
+            "enable_progress_bar": False,
+            "accelerator": "cpu",
+            "lr": 3e-2,
+            "batch_size": 32,
+        },
+    },
     "DeepChrome": {
         "hyper": {"n_filters": 8, "kernel_size": 5, "n_hidden": [16, 8], "dropout": 0.1},
         "train": {

@@ -3,6 +3,7 @@
 from genexp_scverse._lazy import attach
 
 MODELS = {
+    "AttentiveChrome": "attentivechrome",
     "DeepChrome": "deepchrome",
     "Ensemble": "ensemble",
     "Linear": "baseline",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import numba
@@ -17,6 +18,8 @@ import numpy as np
 import scipy.linalg.blas  # noqa: F401 - numba multiplies matrices by scipy's BLAS: its threads are counted below
 import torch
 from threadpoolctl import ThreadpoolController
+
+from genexp_scverse.nn._lstm_torch import Mixing
 
 _F, _U = np.float32, np.uint64
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "nogil": True}
@@ -28,13 +31,17 @@ _WORTH_A_THREAD = 10_000_000
 """Multiplications that take longer than to start a thread."""
 
 
-def forward(gates: torch.Tensor, cell: torch.Tensor, state: torch.Tensor, weight: torch.Tensor) -> None:
-    """Read all steps; see the form in torch."""
+def forward(
+    gates: torch.Tensor, cell: torch.Tensor, state: torch.Tensor, weight: torch.Tensor, query: torch.Tensor
+) -> torch.Tensor:
+    """Read all steps and return their scores; see the form in torch."""
+    n_hidden = cell.shape[3]
     doubled = weight.clone()
-    # tanh(a) = 2 sigmoid(2 a) - 1, so that one loop serves all gates
-    doubled[:, :, 2 * cell.shape[3] : 3 * cell.shape[3]] *= 2
-    arrays = [each.numpy() for each in (gates, cell, state, doubled)]
-    _over_lanes(_kernels(cell.shape[3])[0], arrays, state, weight)
+    # tanh(a) = 2 sigmoid(2 a) - 1, so that one function serves all gates
+    doubled[:, :, 2 * n_hidden : 3 * n_hidden] *= 2
+    scores = state.new_empty(len(query), state.shape[1] - 1, state.shape[2])
+    _over_lanes(_kernels(n_hidden).forward, [gates, cell, state, doubled, query, scores], state, weight)
+    return scores
 
 
 def backward(
@@ -43,37 +50,38 @@ def backward(
     state: torch.Tensor,
     weight: torch.Tensor,
     given: torch.Tensor,
-    mixing: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    mixing: Mixing,
     d_x: torch.Tensor,
-) -> torch.Tensor:
-    """Return the gradient of the weights and write that of the input; see the form in torch."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradients of weights and query and write that of the input; see the form in torch."""
     n_hidden = cell.shape[3]
     n_back = weight.shape[1] - 1 if d_x.numel() else n_hidden
-    back = weight[:, :n_back].transpose(1, 2).contiguous()
-    d_weight = torch.zeros_like(weight)
-    tensors = (gates, cell, state, back, given, *mixing, d_x, d_weight)
-    _over_lanes(_kernels(n_hidden)[1], [each.contiguous().numpy() for each in tensors], state, weight)
-    return d_weight
+    back = weight[:, :n_back].transpose(1, 2)
+    d_weight, d_query = torch.zeros_like(weight), torch.zeros_like(mixing.query)
+    tensors = [gates, cell, state, back, given, *mixing, d_x, d_weight, d_query]
+    _over_lanes(_kernels(n_hidden).backward, tensors, state, weight)
+    return d_weight, d_query
 
 
 def products(state: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
     """Scalar products of hidden states and vectors; see the form in torch."""
     out = state.new_empty(state.shape[0], state.shape[1] - 1, state.shape[2])
-    _products(state.numpy(), vectors.contiguous().numpy(), out.numpy())
+    _over_lanes(_products, [state, vectors, out], state, vectors)
     return out
 
 
 def mix(state: torch.Tensor, weights: torch.Tensor, n_hidden: int) -> torch.Tensor:
     """Sum of hidden states by weights; see the form in torch."""
     out = state.new_zeros(state.shape[0], state.shape[2], n_hidden)
-    _mix(state.numpy(), weights.contiguous().numpy(), out.numpy())
+    _over_lanes(_mix, [state, weights, out], state, out)
     return out
 
 
-def _over_lanes(kernel: Callable, arrays: list[np.ndarray], state: torch.Tensor, weight: torch.Tensor) -> None:
+def _over_lanes(kernel: Callable, tensors: list[torch.Tensor], state: torch.Tensor, per_row: torch.Tensor) -> None:
     """Run a kernel on all lanes, on as many threads as torch may use."""
-    lanes = state.shape[0]
-    work = lanes * (state.shape[1] - 1) * state.shape[2] * weight[0].numel()
+    arrays = [each.detach().contiguous().numpy() for each in tensors]
+    lanes, n_steps, batch = state.shape[:3]
+    work = lanes * n_steps * batch * per_row[0].numel()
     n_threads = max(1, min(torch.get_num_threads(), lanes, work // _WORTH_A_THREAD))
     bounds = [lanes * i // n_threads for i in range(n_threads + 1)]
     # the products are too small to be shared out a second time
@@ -125,27 +133,60 @@ def _sigmoid(x):
     return _F(1) / (_F(1) + p * power)
 
 
+@numba.njit(inline="always", **_SUMS)
+def _product(hidden, vector):
+    total = _F(0)
+    for h in range(vector.shape[0]):
+        total += hidden[h] * vector[h]
+    return total
+
+
+@numba.njit(inline="always", **_OPTIONS)
+def _add(total, weight, hidden):
+    for h in range(total.shape[0]):
+        total[h] += weight * hidden[h]
+
+
+@_compiled(**_SUMS)
+def _products(state, vectors, out, first, end):
+    for lane in range(first, end):
+        for t in range(out.shape[1]):
+            for r in range(out.shape[2]):
+                out[lane, t, r] = _product(state[lane, t + 1, r], vectors[lane, r])
+
+
+@_compiled(**_OPTIONS)
+def _mix(state, weights, out, first, end):
+    for lane in range(first, end):
+        for t in range(weights.shape[1]):
+            for r in range(weights.shape[2]):
+                _add(out[lane, r], weights[lane, t, r], state[lane, t + 1, r])
+
+
 @lru_cache
-def _kernels(n_hidden: int) -> tuple[Callable, Callable]:
+def _kernels(n_hidden: int) -> SimpleNamespace:
     """Compile for a hidden state of `n_hidden`: with its length known, the inner loops become vector instructions.
 
     F, G and E are where the forget, cell and exit gates begin in a row. Indices are unsigned, since a signed one may
     count from the end, which costs a question each time.
     """
-    H, F, G, E, ROW = (_U(k * n_hidden) for k in (1, 1, 2, 3, 4))
+    H, F, G, E = (_U(k * n_hidden) for k in (1, 1, 2, 3))
     one, two = _F(1), _F(2)
 
     @numba.njit(inline="always", **_OPTIONS)
-    def step(gate, before, after, hidden):
+    def step(gate, now, after, hidden):
         for r in range(_U(gate.shape[0])):
-            for h in range(ROW):
-                gate[r, h] = _sigmoid(gate[r, h])
             for h in range(H):
-                g = two * gate[r, G + h] - one
+                i, f = _sigmoid(gate[r, h]), _sigmoid(gate[r, F + h])
+                g, o = two * _sigmoid(gate[r, G + h]) - one, _sigmoid(gate[r, E + h])
+                c = f * now[r, h] + i * g
+                gate[r, h] = i
+                gate[r, F + h] = f
                 gate[r, G + h] = g
-                after[r, h] = gate[r, F + h] * before[r, h] + gate[r, h] * g
-            for h in range(H):
-                hidden[r, h] = gate[r, E + h] * (two * _sigmoid(two * after[r, h]) - one)
+                gate[r, E + h] = o
+                now[r, h] = c
+                after[r, h] = c
+                hidden[r, h] = o * (two * _sigmoid(two * c) - one)
 
     @numba.njit(inline="always", **_OPTIONS)
     def step_back(gate, before, after, given, later, d_cell):
@@ -167,18 +208,24 @@ def _kernels(n_hidden: int) -> tuple[Callable, Callable]:
             for h in range(H):
                 out[r, h] = weight[r] * vector[r, h] + slope[r] * query[h]
 
-    @_compiled(**_OPTIONS)
-    def forward_lanes(gates, cell, state, weight, first, end):
+    @_compiled(**_SUMS)
+    def forward_lanes(gates, cell, state, weight, query, scores, first, end):
         kept, cells = gates.shape[1], cell.shape[1]
+        # the cell of the step before, apart: steps within one array would keep the loop from vector instructions
+        now = np.empty((state.shape[2], n_hidden), _F)
         for lane in range(first, end):
+            now[:] = _F(0)
             for t in range(state.shape[1] - 1):
-                gate = gates[lane, t % kept]
+                gate, hidden = gates[lane, t % kept], state[lane, t + 1]
                 np.dot(state[lane, t], weight[lane], gate)
-                step(gate, cell[lane, t % cells], cell[lane, (t + 1) % cells], state[lane, t + 1])
+                step(gate, now, cell[lane, (t + 1) % cells], hidden)
+                if scores.shape[0] > 0:
+                    for r in range(now.shape[0]):
+                        scores[lane, t, r] = _product(hidden[r], query[lane])
 
-    @_compiled(**_OPTIONS)
+    @_compiled(**_SUMS)
     def backward_lanes(
-        gates, cell, state, back, given, weights, vectors, slopes, query, d_x, d_weight, first, end
+        gates, cell, state, back, given, weights, vectors, slopes, query, d_x, d_weight, d_query, first, end
     ):  # fmt: skip
         n_steps, batch, n_read = gates.shape[1], gates.shape[2], state.shape[3]
         n_at_once = max(1, _ROWS_AT_ONCE // batch)
@@ -193,8 +240,11 @@ def _kernels(n_hidden: int) -> tuple[Callable, Callable]:
                 if given.shape[1] > 0:
                     step_back(gate, cell[lane, t], cell[lane, t + 1], given[lane, t], later, d_cell)
                 else:
-                    spread(weights[lane, t], vectors[lane], slopes[lane, t], query[lane], mixed)
+                    slope = slopes[lane, t]
+                    spread(weights[lane, t], vectors[lane], slope, query[lane], mixed)
                     step_back(gate, cell[lane, t], cell[lane, t + 1], mixed, later, d_cell)
+                    for r in range(batch):
+                        _add(d_query[lane], slope[r], state[lane, t + 1, r])
                 np.dot(gate, back[lane], later)
                 if d_x.shape[1] > 0:
                     d_x[lane, t] = later[:, n_hidden:]
@@ -205,27 +255,4 @@ def _kernels(n_hidden: int) -> tuple[Callable, Callable]:
                     d_weight[lane] += part
                     until = t
 
-    return forward_lanes, backward_lanes
-
-
-@_compiled(**_SUMS)
-def _products(state, vectors, out):
-    several = vectors.shape[1] > 1
-    for lane in range(out.shape[0]):
-        for t in range(out.shape[1]):
-            for r in range(out.shape[2]):
-                hidden, vector = state[lane, t + 1, r], vectors[lane, r if several else 0]
-                total = _F(0)
-                for h in range(vector.shape[0]):
-                    total += hidden[h] * vector[h]
-                out[lane, t, r] = total
-
-
-@_compiled(**_OPTIONS)
-def _mix(state, weights, out):
-    for lane in range(out.shape[0]):
-        for t in range(weights.shape[1]):
-            for r in range(weights.shape[2]):
-                hidden, weight, total = state[lane, t + 1, r], weights[lane, t, r], out[lane, r]
-                for h in range(total.shape[0]):
-                    total[h] += weight * hidden[h]
+    return SimpleNamespace(forward=forward_lanes, backward=backward_lanes)

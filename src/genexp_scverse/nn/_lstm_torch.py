@@ -7,11 +7,32 @@ hidden + inputs + 1, 4 hidden). Where nothing is kept for the way back, gates ha
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 
-def forward(gates: torch.Tensor, cell: torch.Tensor, state: torch.Tensor, weight: torch.Tensor) -> None:
-    """Read all steps: fill the hidden states, the gates' values and the cells."""
+class Mixing(NamedTuple):
+    """How attention mixed the hidden states, and what is known of the gradient."""
+
+    weights: torch.Tensor
+    """(lanes, steps, B), by which the states were mixed."""
+    vectors: torch.Tensor
+    """(lanes, B, hidden), gradient of the mixtures."""
+    slopes: torch.Tensor
+    """(lanes, steps, B), gradient of the scores."""
+    query: torch.Tensor
+    """(lanes, hidden), which scored them."""
+
+
+def forward(
+    gates: torch.Tensor, cell: torch.Tensor, state: torch.Tensor, weight: torch.Tensor, query: torch.Tensor
+) -> torch.Tensor:
+    """Read all steps: fill the hidden states, the gates' values and the cells.
+
+    Returns the scalar products (lanes, steps, B) of the hidden states with the query (lanes, hidden) of their lane;
+    a query without lanes asks for none.
+    """
     n_hidden = cell.shape[3]
     for t in range(state.shape[1] - 1):
         gate = gates[:, t % gates.shape[1]]
@@ -24,6 +45,7 @@ def forward(gates: torch.Tensor, cell: torch.Tensor, state: torch.Tensor, weight
         torch.mul(f, before, out=after)
         after.addcmul_(i, g)
         state[:, t + 1, :, :n_hidden] = o * after.tanh()
+    return products(state, query[:, None]) if len(query) else query.new_empty(0, 0, 0)
 
 
 def backward(
@@ -32,15 +54,13 @@ def backward(
     state: torch.Tensor,
     weight: torch.Tensor,
     given: torch.Tensor,
-    mixing: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    mixing: Mixing,
     d_x: torch.Tensor,
-) -> torch.Tensor:
-    """Return the gradient of the weights and, where `d_x` has any length, write that of the input.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradients of weights and query and, where `d_x` has any length, write that of the input.
 
-    The gradient of the hidden states is `given` (lanes, steps, B, hidden), or where that has no steps, made of
-    `mixing`: weights (lanes, steps, B) by which the states were mixed, the gradient (lanes, B, hidden) of the
-    mixture, slopes (lanes, steps, B) of their scores, and the query (lanes, hidden) that scored them. The gates'
-    values give way to the gradients of their inputs.
+    The gradient of the hidden states is `given` (lanes, steps, B, hidden), or follows from `mixing` where `given`
+    has no steps. The gates' values give way to the gradients of their inputs.
     """
     n_hidden = cell.shape[3]
     weights, vectors, slopes, query = mixing
@@ -66,11 +86,12 @@ def backward(
     d_gates = gates.flatten(1, 2)
     if d_x.numel():
         d_x.copy_(torch.bmm(d_gates, weight[:, n_hidden:-1].transpose(1, 2)).view_as(d_x))
-    return torch.bmm(state[:, :-1].flatten(1, 2).transpose(1, 2), d_gates)
+    d_weight = torch.bmm(state[:, :-1].flatten(1, 2).transpose(1, 2), d_gates)
+    return d_weight, mix(state, slopes, n_hidden).sum(1) if len(query) else torch.zeros_like(query)
 
 
 def products(state: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """Scalar products (lanes, steps, B) of the hidden states with `vectors` (lanes, B or 1, hidden)."""
+    """Scalar products (lanes, steps, B) of the hidden states with `vectors` (lanes, B, hidden)."""
     return (state[:, 1:, :, : vectors.shape[2]] * vectors[:, None]).sum(3)
 
 

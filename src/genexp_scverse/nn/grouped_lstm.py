@@ -11,6 +11,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from genexp_scverse.nn import _lstm_torch
+from genexp_scverse.nn._lstm_torch import Mixing
 
 
 class GroupedLSTM(nn.Module):
@@ -122,7 +123,7 @@ class _States(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, spare: _Spare | None) -> torch.Tensor:
-        run = ctx.run = _Run(x, weight, spare)
+        run = ctx.run = _Run(x, weight, weight.new_empty(0, 0), spare)
         return run.state[:, 1:, :, : run.n_hidden].clone()
 
     @staticmethod
@@ -130,9 +131,9 @@ class _States(torch.autograd.Function):
     def backward(ctx: Any, given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         run = _taken(ctx)
         nothing = given.new_empty(0, 0, 0)
-        return *run.gradients(
-            given, (nothing, nothing, nothing, given.new_empty(0, 0)), of_input=ctx.needs_input_grad[0]
-        ), None
+        mixing = Mixing(nothing, nothing, nothing, nothing.flatten(1))
+        d_x, d_weight, _ = run.gradients(given, mixing, of_input=ctx.needs_input_grad[0])
+        return d_x, d_weight, None
 
 
 class _Attended(torch.autograd.Function):
@@ -140,8 +141,8 @@ class _Attended(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x, weight, query, closed: torch.Tensor | None, n_directions: int, spare: _Spare | None):
-        run = ctx.run = _Run(x, weight, spare)
-        scores = _sum_of_directions(run.recurrence.products(run.state, query.detach()[:, None]), n_directions)
+        run = ctx.run = _Run(x, weight, query, spare)
+        scores = _sum_of_directions(run.scores, n_directions)
         if closed is not None:
             scores = scores.masked_fill(closed, -torch.inf)
         attention = scores.softmax(1)
@@ -158,10 +159,8 @@ class _Attended(torch.autograd.Function):
         d_scores = attention * d_attention
         d_scores -= attention * d_scores.sum(1, keepdim=True)
         weights, slopes = (_by_direction(each, ctx.n_directions) for each in (attention, d_scores))
-        d_query = run.recurrence.mix(run.state, slopes, run.n_hidden).sum(1)
-        nothing = query.new_empty(0, 0, 0, 0)
-        mixing = (weights, d_mixed, slopes, query)
-        d_x, d_weight = run.gradients(nothing, mixing, of_input=ctx.needs_input_grad[0])
+        mixing = Mixing(weights, d_mixed, slopes, query)
+        d_x, d_weight, d_query = run.gradients(query.new_empty(0, 0, 0, 0), mixing, of_input=ctx.needs_input_grad[0])
         return d_x, d_weight, d_query, None, None, None
 
 
@@ -174,11 +173,13 @@ class _Run:
         Input, (lanes, steps, B, n_inputs).
     weight
         (lanes, hidden + n_inputs + 1, 4 hidden), gates in the order i, f, g, o.
+    query
+        (lanes, hidden) to score the hidden states by, or (0, 0).
     spare
         Where arrays are taken from and given back to; None where there is no way back.
     """
 
-    def __init__(self, x: torch.Tensor, weight: torch.Tensor, spare: _Spare | None):
+    def __init__(self, x: torch.Tensor, weight: torch.Tensor, query: torch.Tensor, spare: _Spare | None):
         lanes, n_steps, batch, n_inputs = x.shape
         self.n_hidden, self.weight, self.spare = weight.shape[2] // 4, weight.detach().contiguous(), spare
         self.recurrence = _recurrence(x)
@@ -189,19 +190,19 @@ class _Run:
         self.state[:, 0, :, : self.n_hidden] = 0
         self.state[:, :-1, :, self.n_hidden : -1] = x.detach()
         self.state[..., -1] = 1
-        self.recurrence.forward(gates, cell, self.state, self.weight)
+        self.scores = self.recurrence.forward(gates, cell, self.state, self.weight, query.detach())
 
     def gradients(
-        self, given: torch.Tensor, mixing: tuple, *, of_input: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """Gradients of input and weight, from that of the hidden states; the arrays are used up."""
+        self, given: torch.Tensor, mixing: Mixing, *, of_input: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
+        """Give the gradients of input, weight and query from that of the hidden states; the arrays are used up."""
         lanes, n_steps, batch, n_read = self.state[:, 1:].shape
         n_steps = n_steps if of_input else 0
         d_x = self.state.new_empty(lanes, n_steps, batch, n_read - self.n_hidden - 1)
-        d_weight = self.recurrence.backward(*self.arrays, self.weight, given, mixing, d_x)
+        d_weight, d_query = self.recurrence.backward(*self.arrays, self.weight, given, mixing, d_x)
         if self.spare is not None:
             self.spare.give(self.arrays)
-        return d_x if of_input else None, d_weight
+        return d_x if of_input else None, d_weight, d_query
 
 
 class _Spare(dict[tuple, list[tuple[torch.Tensor, ...]]]):

@@ -66,7 +66,7 @@ class AttentiveChrome(TorchGeneModel):
     label_units
         Units of the label's readout: 2, or 1 as published.
     init_range
-        All weights are drawn from U(-init_range, init_range); None for torch's ranges.
+        All weights are drawn from U(-init_range, init_range); 0 for torch's ranges.
     label_weight
         Weight of the label's cross-entropy beside the level's squared error.
 
@@ -130,7 +130,7 @@ class AttentiveChrome(TorchGeneModel):
             "bins_per_step": 1,
             "dropout": 0.0,
             "label_units": 2,
-            "init_range": None,
+            "init_range": 0.0,
             "label_weight": 1.0,
         }
 

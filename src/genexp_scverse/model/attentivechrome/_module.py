@@ -29,7 +29,7 @@ class AttentiveChromeModule(GeneModule):
         bins_per_step: int = 1,
         dropout: float = 0.0,
         label_units: int = 2,
-        init_range: float | None = None,
+        init_range: float = 0.0,
         label_weight: float = 1.0,
     ):
         super().__init__(label_weight)
@@ -43,7 +43,7 @@ class AttentiveChromeModule(GeneModule):
         self.head = ExpressionHead(2 * n_mark_hidden, target, label_units=label_units)
         for query in (self.bin_query, self.mark_query):
             nn.init.uniform_(query, -0.1, 0.1)
-        if init_range is not None:
+        if init_range:
             for parameter in self.parameters():
                 nn.init.uniform_(parameter, -init_range, init_range)
 

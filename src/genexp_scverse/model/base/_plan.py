@@ -27,7 +27,7 @@ class SupervisedPlan(lightning.LightningModule):
     tables
         Where batches are gathered from; levels are standardised.
     optimizer
-        ``adamw`` or ``sgd``.
+        ``adamw``, ``adam`` or ``sgd``.
     lr, weight_decay
         Of the optimiser.
     schedule
@@ -56,13 +56,14 @@ class SupervisedPlan(lightning.LightningModule):
         self.validation: dict[str, float] = {}
 
     def configure_optimizers(self) -> Any:
-        """Make AdamW or plain SGD, with the schedule of the learning rate by step."""
+        """Make AdamW, Adam or plain SGD, with the schedule of the learning rate by step."""
         groups = self.module.parameter_groups(self.weight_decay)
         optimizer: torch.optim.Optimizer
-        if self.optimizer_name == "adamw":
+        adaptive = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+        if self.optimizer_name in adaptive:
             # the fused step is the faster one; Lightning cannot clip gradients beside it
             fused = self.trainer.gradient_clip_val is None and self.device.type in ("cpu", "cuda")
-            optimizer = torch.optim.AdamW(groups, self.lr, fused=fused)
+            optimizer = adaptive[self.optimizer_name](groups, self.lr, fused=fused)
         else:
             optimizer = torch.optim.SGD(groups, self.lr)
         by_step: torch.optim.lr_scheduler.LRScheduler
@@ -77,7 +78,7 @@ class SupervisedPlan(lightning.LightningModule):
                 self.lr,
                 total_steps=steps,
                 pct_start=rise,
-                cycle_momentum=self.optimizer_name == "adamw",
+                cycle_momentum=self.optimizer_name in adaptive,
             )
         else:
             by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + 1e-7 * step))

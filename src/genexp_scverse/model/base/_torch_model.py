@@ -40,9 +40,10 @@ TRAINING = {
     "schedule": "one_cycle",
     "patience": 20,
 }
-"""Defaults of :meth:`TorchGeneModel.train`; a setting may change them under its key ``train``."""
+"""Defaults of :meth:`TorchGeneModel.train`; a setting may change them under its key ``train``, and there under
+``trainer`` the arguments of the trainer."""
 
-CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("one_cycle", "constant", "inverse")}
+CHOICES = {"optimizer": ("adamw", "adam", "sgd"), "schedule": ("one_cycle", "constant", "inverse")}
 
 
 class TorchGeneModel(GeneModel):
@@ -95,7 +96,7 @@ class TorchGeneModel(GeneModel):
         batch_size
             (gene, sample) pairs in a step.
         optimizer
-            ``adamw`` or ``sgd``.
+            ``adamw``, ``adam`` or ``sgd``.
         lr, weight_decay
             Learning rate and weight decay.
         schedule
@@ -134,9 +135,11 @@ class TorchGeneModel(GeneModel):
             "schedule": schedule,
             "patience": patience,
         }
+        of_setting = dict(self.settings[self.setting].get("train", {}))
+        trainer_kwargs = {**of_setting.pop("trainer", {}), **trainer_kwargs}
         options = {
             **TRAINING,
-            **self.settings[self.setting].get("train", {}),
+            **of_setting,
             **{k: v for k, v in given.items() if v is not None},
         }
         if unwanted := [k for k in trainer_kwargs if k.startswith("early_stopping_")]:
@@ -146,7 +149,7 @@ class TorchGeneModel(GeneModel):
             if options[name] < 1:
                 msg = f"{name}={options[name]} leaves nothing to train: give 1 or more"
                 raise InputError(msg)
-        if options["optimizer"] == "sgd" and optimizer == "sgd" and weight_decay is None:
+        if optimizer in ("adam", "sgd") and weight_decay is None:
             # the decay of AdamW's default is decoupled from the gradient and far too strong here
             options["weight_decay"] = 0.0
         for name, known in CHOICES.items():
