@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     check_figure_path(args.figure)
     check_apart(args.output, [args.mudata])
     check_apart(args.figure, [args.mudata, args.output])
-    mdata = io.read_mudata(args.mudata)
+    mdata = io.read_mudata(args.mudata, on_disk=True)
     # torch and scvi-tools are loaded only when the file is a good one
     from genexp_scverse import tl
     from genexp_scverse.cli._train import need_accelerator
