@@ -50,10 +50,7 @@ def rows_of(array: Any, rows: np.ndarray, tracks: np.ndarray | None = None) -> n
     [5, 1]
     """
     if isinstance(array, np.ndarray):
-        plain = np.asarray(array)
-        x = plain[rows] if tracks is None else plain[rows[:, None], tracks]
-        give_back(array)
-        return x
+        return _from_array(array, rows, tracks)
     unique, back = np.unique(rows, return_inverse=True)
     if not len(unique):
         return np.empty((0, array.shape[1] if tracks is None else len(tracks), *array.shape[2:]), array.dtype)
@@ -144,6 +141,20 @@ def give_back(array: np.ndarray) -> None:
     root = mapped(array)
     if root is not None and root.mode in ("r", "r+", "w+") and hasattr(mmap, "MADV_DONTNEED"):
         root._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def _from_array(array: np.ndarray, rows: np.ndarray, tracks: np.ndarray | None) -> np.ndarray:
+    plain = np.asarray(array)
+    step = len(rows)
+    if mapped(array) is not None:
+        # the system maps what lies around a page too, so that all of a row counts
+        step = max(1, BLOCK_BYTES // max(1, abs(array.strides[0]), array.itemsize * int(np.prod(array.shape[1:]))))
+    parts = []
+    for start in range(0, max(1, len(rows)), max(1, step)):
+        part = rows[start : start + max(1, step)]
+        parts.append(plain[part] if tracks is None else plain[part[:, None], tracks])
+        give_back(array)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _chunk_rows(array: Any) -> int:
