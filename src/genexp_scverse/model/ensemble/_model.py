@@ -318,7 +318,7 @@ class Ensemble(GeneModel):
             if column in frames[0]
         }
 
-    def _tables(self, mdata: MuData, samples: list[str], *, few: bool = False) -> Any:
+    def _tables(self, mdata: MuData, samples: list[str], **reading: Any) -> Any:
         # every member gathers from tables of its own
         return _Asked(mdata, samples, np.asarray(mdata.obs_names))
 
