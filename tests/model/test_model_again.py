@@ -342,7 +342,7 @@ def test_wrong_hyperparameters_are_said(name):
     cls, mdata = gx.model.model_class(name), make_mdata(n_genes=60)
     with pytest.raises(InputError, match="target='levels' is not known: choose one of label, expression, both"):
         cls(mdata, target="levels")
-    with pytest.raises(InputError, match=r"transform='bogus' is not known: .*auto, log1p, arcsinh, none, raw"):
+    with pytest.raises(InputError, match=r"transform=.bogus. is not known: .*log1p, arcsinh, quantile, none, raw"):
         cls(mdata, transform="bogus")
 
 

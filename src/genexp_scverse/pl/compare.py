@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
-_WORDS = _style.METRIC_WORDS
 _DIFF = "_diff"
 _LOWER_IS_BETTER = ("mse", "mae", "rmse", "brier", "loss", "nll", "log_loss")
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse.pl import _style
-from genexp_scverse.pl.compare import _WORDS, _rows
+from genexp_scverse.pl.compare import _rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +80,7 @@ def per_sample(
         handles.append(_style.proxy(f"{name} {value:.3f}", color=_style.GREY, linewidth=1, linestyle=style))
     ax.set_xticks(range(len(order)), list(order), rotation=90, fontsize="x-small")
     ax.set_xlim(-0.7, len(order) - 0.3)
-    ax.set_ylabel(_WORDS.get(metric, metric))
+    ax.set_ylabel(_style.metric_words(metric))
     ax.grid(axis="y", color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.legend(

@@ -260,7 +260,7 @@ class TorchGeneModel(GeneModel):
         callbacks = [keep, *trainer.pop("callbacks", [])]
         if early_stopping:
             # Lightning's own: that of scvi-tools prints to standard output
-            callbacks.append(EarlyStopping("valid_score", mode="max", patience=options["patience"]))
+            callbacks.append(EarlyStopping("valid_score", mode="max", patience=options["patience"], strict=False))
         # cudnn's benchmark mode would choose kernels by their time, and numbers with them
         trainer = {"logger": False, "benchmark": False, "check_val_every_n_epoch": 1, **trainer}
         with _quiet():
