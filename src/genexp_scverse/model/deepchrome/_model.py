@@ -31,8 +31,9 @@ class DeepChrome(TorchGeneModel):
     stranded
         Read bins in the direction of transcription.
     transform
-        ``auto`` (log1p unless the track is a log already), ``log1p``, ``arcsinh`` or ``none``; then divided by
-        the standard deviation of each mark over the training genes, except for ``raw``: the signal as it is.
+        ``auto`` (log1p unless the track is a log already), ``quantile`` (that, then all samples brought to one
+        distribution), ``log1p``, ``arcsinh`` or ``none``; then divided by the standard deviation of each mark over
+        the training genes, except for ``raw``: the signal as it is.
     n_filters, kernel_size, pool_size, n_hidden, dropout
         Of the network. With too few bins for `kernel_size` and `pool_size` (12 nucleosomes, or one bin) a kernel
         of a third of the bins and no pooling take their place, and the log says so.
