@@ -121,6 +121,16 @@ def test_an_interrupt_inside_a_step_keeps_the_best_so_far():
         fresh.train(5, callbacks=[AtEpoch(0, raise_it)], **QUIET)
 
 
+def test_ctrl_c_in_the_first_epoch_leaves_an_untrained_model():
+    """Before any validation there is no score to stop by, and nothing to keep."""
+    model = gx.model.DeepChrome(make_mdata(), **FAST["DeepChrome"]["hyper"])
+    interrupt = AtEpoch(0, lambda trainer, plan: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        model.train(5, callbacks=[interrupt], **QUIET)
+    assert not model.is_trained_
+    assert model.history is None
+
+
 def test_without_validation_genes_the_last_epoch_is_kept(caplog):
     mdata = make_mdata()
     mdata.obs["split"] = mdata.obs["split"].astype(str).replace("valid", "train")

@@ -49,10 +49,14 @@ def _copy(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @contextlib.contextmanager
-def interruptible(trainer: lightning.Trainer) -> Iterator[None]:
-    """Let Ctrl-C end the training after the current step; a second one ends it at once."""
+def interruptible(trainer: lightning.Trainer) -> Iterator[list[int]]:
+    """Let Ctrl-C end the training after the current step; a second one ends it at once.
+
+    Yields a list that holds the signal when there was one.
+    """
+    pressed: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield pressed
         return
     before = signal.getsignal(signal.SIGINT)
 
@@ -61,10 +65,11 @@ def interruptible(trainer: lightning.Trainer) -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
             raise KeyboardInterrupt
         trainer.should_stop = True
+        pressed.append(signum)
         logger.warning("Interrupted: training ends after this epoch's step and keeps the best epoch so far")
 
     signal.signal(signal.SIGINT, stop)
     try:
-        yield
+        yield pressed
     finally:
         signal.signal(signal.SIGINT, before)

@@ -54,6 +54,7 @@ class SupervisedPlan(lightning.LightningModule):
         self._train_loss: list[torch.Tensor] = []
         self._valid: list[tuple[Any, ...]] = []
         self.validation: dict[str, float] = {}
+        self.validated = False
 
     def configure_optimizers(self) -> Any:
         """Make AdamW, Adam or plain SGD, with the schedule of the learning rate by step."""
@@ -110,7 +111,7 @@ class SupervisedPlan(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the validation genes."""
-        self.validation = self._measured()
+        self.validation, self.validated = self._measured(), True
         for name, value in self.validation.items():
             self.log(name, value, prog_bar=name in ("valid_auroc", "valid_pearson"), sync_dist=True)
         # scvi-tools' callbacks and tuner look for metrics under these names

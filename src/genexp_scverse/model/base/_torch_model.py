@@ -275,8 +275,11 @@ class TorchGeneModel(GeneModel):
         # Lightning keeps the mode that it finds: without this, dropout would stay off
         self.module.train()
         try:
-            with _quiet(), interruptible(runner.trainer):
+            with _quiet(), interruptible(runner.trainer) as pressed:
                 runner()
+            if pressed and (runner.trainer.global_step == 0 or (len(valid) and not plan.validated)):
+                plan.records.clear()
+                raise KeyboardInterrupt
         except BaseException as error:
             # Lightning turns Ctrl-C raised inside a step into SystemExit
             interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
