@@ -1,7 +1,9 @@
 """The recurrence of many LSTMs on the CPU in float32: compiled by numba, lane after lane, lanes shared by threads.
 
 A lane is one LSTM. Its gates, weights and states stay in the cache from the matrix product of a step to what is done
-with its result, and between two steps nothing returns to Python. For the arrays see :mod:`._lstm_torch`, which says
+with its result, and between two steps nothing returns to Python. The length of the hidden state is known when the
+steps are compiled, and their indices are unsigned, since a signed one may count from the end: both let the compiler
+make vector instructions of the inner loops. For the arrays see :mod:`._lstm_torch`, which says
 the same in fewer words and runs on every device.
 """
 
@@ -10,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from types import SimpleNamespace
 from typing import Any
 
 import numba
@@ -40,7 +41,7 @@ def forward(
     # tanh(a) = 2 sigmoid(2 a) - 1, so that one function serves all gates
     doubled[:, :, 2 * n_hidden : 3 * n_hidden] *= 2
     scores = state.new_empty(len(query), state.shape[1] - 1, state.shape[2])
-    _over_lanes(_kernels(n_hidden).forward, [gates, cell, state, doubled, query, scores], state, weight)
+    _over_lanes(_kernels(n_hidden)[0], [gates, cell, state, doubled, query, scores], state, weight)
     return scores
 
 
@@ -59,7 +60,7 @@ def backward(
     back = weight[:, :n_back].transpose(1, 2)
     d_weight, d_query = torch.zeros_like(weight), torch.zeros_like(mixing.query)
     tensors = [gates, cell, state, back, given, *mixing, d_x, d_weight, d_query]
-    _over_lanes(_kernels(n_hidden).backward, tensors, state, weight)
+    _over_lanes(_kernels(n_hidden)[1], tensors, state, weight)
     return d_weight, d_query
 
 
@@ -163,50 +164,57 @@ def _mix(state, weights, out, first, end):
                 _add(out[lane, r], weights[lane, t, r], state[lane, t + 1, r])
 
 
-@lru_cache
-def _kernels(n_hidden: int) -> SimpleNamespace:
-    """Compile for a hidden state of `n_hidden`: with its length known, the inner loops become vector instructions.
-
-    F, G and E are where the forget, cell and exit gates begin in a row. Indices are unsigned, since a signed one may
-    count from the end, which costs a question each time.
-    """
-    H, F, G, E = (_U(k * n_hidden) for k in (1, 1, 2, 3))
+@numba.njit(inline="always", **_OPTIONS)
+def _step(gate, now, after, hidden, n_hidden):
+    """From the gates' inputs, g's doubled, to their values, the cell and the hidden state."""
     one, two = _F(1), _F(2)
+    H, F, G, E = _U(n_hidden), _U(n_hidden), _U(2 * n_hidden), _U(3 * n_hidden)
+    for r in range(_U(gate.shape[0])):
+        for h in range(H):
+            i, f = _sigmoid(gate[r, h]), _sigmoid(gate[r, F + h])
+            g, o = two * _sigmoid(gate[r, G + h]) - one, _sigmoid(gate[r, E + h])
+            c = f * now[r, h] + i * g
+            gate[r, h] = i
+            gate[r, F + h] = f
+            gate[r, G + h] = g
+            gate[r, E + h] = o
+            now[r, h] = c
+            after[r, h] = c
+            hidden[r, h] = o * (two * _sigmoid(two * c) - one)
 
-    @numba.njit(inline="always", **_OPTIONS)
-    def step(gate, now, after, hidden):
-        for r in range(_U(gate.shape[0])):
-            for h in range(H):
-                i, f = _sigmoid(gate[r, h]), _sigmoid(gate[r, F + h])
-                g, o = two * _sigmoid(gate[r, G + h]) - one, _sigmoid(gate[r, E + h])
-                c = f * now[r, h] + i * g
-                gate[r, h] = i
-                gate[r, F + h] = f
-                gate[r, G + h] = g
-                gate[r, E + h] = o
-                now[r, h] = c
-                after[r, h] = c
-                hidden[r, h] = o * (two * _sigmoid(two * c) - one)
 
-    @numba.njit(inline="always", **_OPTIONS)
-    def step_back(gate, before, after, given, later, d_cell):
-        for r in range(_U(gate.shape[0])):
-            for h in range(H):
-                i, f, g, o = gate[r, h], gate[r, F + h], gate[r, G + h], gate[r, E + h]
-                tanh = two * _sigmoid(two * after[r, h]) - one
-                d_hidden = given[r, h] + later[r, h]
-                d = d_cell[r, h] + d_hidden * o * (one - tanh * tanh)
-                gate[r, h] = d * g * i * (one - i)
-                gate[r, F + h] = d * before[r, h] * f * (one - f)
-                gate[r, G + h] = d * i * (one - g * g)
-                gate[r, E + h] = d_hidden * tanh * o * (one - o)
-                d_cell[r, h] = d * f
+@numba.njit(inline="always", **_OPTIONS)
+def _step_back(gate, before, after, given, later, d_cell, n_hidden):
+    """From the gradient of the hidden state, given from outside and by the step later, to that of the gates' inputs."""
+    one, two = _F(1), _F(2)
+    H, F, G, E = _U(n_hidden), _U(n_hidden), _U(2 * n_hidden), _U(3 * n_hidden)
+    for r in range(_U(gate.shape[0])):
+        for h in range(H):
+            i, f, g, o = gate[r, h], gate[r, F + h], gate[r, G + h], gate[r, E + h]
+            tanh = two * _sigmoid(two * after[r, h]) - one
+            d_hidden = given[r, h] + later[r, h]
+            d = d_cell[r, h] + d_hidden * o * (one - tanh * tanh)
+            gate[r, h] = d * g * i * (one - i)
+            gate[r, F + h] = d * before[r, h] * f * (one - f)
+            gate[r, G + h] = d * i * (one - g * g)
+            gate[r, E + h] = d_hidden * tanh * o * (one - o)
+            d_cell[r, h] = d * f
 
-    @numba.njit(inline="always", **_OPTIONS)
-    def spread(weight, vector, slope, query, out):
-        for r in range(_U(out.shape[0])):
-            for h in range(H):
-                out[r, h] = weight[r] * vector[r, h] + slope[r] * query[h]
+
+@numba.njit(inline="always", **_OPTIONS)
+def _spread(weight, vector, slope, query, out, n_hidden):
+    """Gradient of hidden states that were mixed by `weight` and scored by `query`."""
+    for r in range(_U(out.shape[0])):
+        for h in range(_U(n_hidden)):
+            out[r, h] = weight[r] * vector[r, h] + slope[r] * query[h]
+
+
+@lru_cache
+def _kernels(n_hidden: int) -> tuple[Callable, Callable]:
+    """Functions that read lanes, and that go the way back.
+
+    What they enclose is the length of the hidden state alone, so that numba finds their machine code again.
+    """
 
     @_compiled(**_SUMS)
     def forward_lanes(gates, cell, state, weight, query, scores, first, end):
@@ -218,7 +226,7 @@ def _kernels(n_hidden: int) -> SimpleNamespace:
             for t in range(state.shape[1] - 1):
                 gate, hidden = gates[lane, t % kept], state[lane, t + 1]
                 np.dot(state[lane, t], weight[lane], gate)
-                step(gate, now, cell[lane, (t + 1) % cells], hidden)
+                _step(gate, now, cell[lane, (t + 1) % cells], hidden, n_hidden)
                 if scores.shape[0] > 0:
                     for r in range(now.shape[0]):
                         scores[lane, t, r] = _product(hidden[r], query[lane])
@@ -238,11 +246,11 @@ def _kernels(n_hidden: int) -> SimpleNamespace:
             for t in range(n_steps - 1, -1, -1):
                 gate = gates[lane, t]
                 if given.shape[1] > 0:
-                    step_back(gate, cell[lane, t], cell[lane, t + 1], given[lane, t], later, d_cell)
+                    _step_back(gate, cell[lane, t], cell[lane, t + 1], given[lane, t], later, d_cell, n_hidden)
                 else:
                     slope = slopes[lane, t]
-                    spread(weights[lane, t], vectors[lane], slope, query[lane], mixed)
-                    step_back(gate, cell[lane, t], cell[lane, t + 1], mixed, later, d_cell)
+                    _spread(weights[lane, t], vectors[lane], slope, query[lane], mixed, n_hidden)
+                    _step_back(gate, cell[lane, t], cell[lane, t + 1], mixed, later, d_cell, n_hidden)
                     for r in range(batch):
                         _add(d_query[lane], slope[r], state[lane, t + 1, r])
                 np.dot(gate, back[lane], later)
@@ -255,4 +263,4 @@ def _kernels(n_hidden: int) -> SimpleNamespace:
                     d_weight[lane] += part
                     until = t
 
-    return SimpleNamespace(forward=forward_lanes, backward=backward_lanes)
+    return forward_lanes, backward_lanes

@@ -21,7 +21,7 @@ class GroupedLSTM(nn.Module):
     directions take each step together, as one batched matrix product over [hidden state, input, 1] and one pass
     over the gates; the backward pass is written by hand in the same way. On the CPU in float32 the recurrence is
     compiled when first used, and its lanes (groups x directions) are shared by as many threads as torch may use.
-    A second derivative is not available, nor a second backward pass over one forward pass; autocast does not apply.
+    A second derivative is not available, and autocast does not apply.
 
     Parameters
     ----------
@@ -124,12 +124,15 @@ class _States(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, spare: _Spare | None) -> torch.Tensor:
         run = ctx.run = _Run(x, weight, weight.new_empty(0, 0), spare)
+        ctx.spare = spare
+        ctx.save_for_backward(x, weight)
         return run.state[:, 1:, :, : run.n_hidden].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        run = _taken(ctx)
+        x, weight = ctx.saved_tensors
+        run = _run_of(ctx, x, weight, given.new_empty(0, 0))
         nothing = given.new_empty(0, 0, 0)
         mixing = Mixing(nothing, nothing, nothing, nothing.flatten(1))
         d_x, d_weight, _ = run.gradients(given, mixing, of_input=ctx.needs_input_grad[0])
@@ -146,14 +149,15 @@ class _Attended(torch.autograd.Function):
         if closed is not None:
             scores = scores.masked_fill(closed, -torch.inf)
         attention = scores.softmax(1)
-        ctx.n_directions = n_directions
-        ctx.save_for_backward(query, attention)
+        ctx.n_directions, ctx.spare = n_directions, spare
+        ctx.save_for_backward(x, weight, query, attention)
         return run.recurrence.mix(run.state, _by_direction(attention, n_directions), run.n_hidden), attention
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_mixed: torch.Tensor, d_attention: torch.Tensor):
-        run, (query, attention) = _taken(ctx), ctx.saved_tensors
+        x, weight, query, attention = ctx.saved_tensors
+        run = _run_of(ctx, x, weight, query)
         d_attention = d_attention + _sum_of_directions(run.recurrence.products(run.state, d_mixed), ctx.n_directions)
         # through the softmax over steps
         d_scores = attention * d_attention
@@ -243,13 +247,10 @@ def _recurrence(like: torch.Tensor) -> ModuleType:
     return _lstm_numba
 
 
-def _taken(ctx: Any) -> _Run:
-    """Take the run out of the graph: its arrays are used up on the way back."""
+def _run_of(ctx: Any, x: torch.Tensor, weight: torch.Tensor, query: torch.Tensor) -> _Run:
+    """Take the run out of the graph; its arrays are used up on the way back, so a further way back needs a new one."""
     run, ctx.run = ctx.run, None
-    if run is None:
-        msg = "GroupedLSTM gives gradients once for every forward pass: call it again instead of retain_graph=True"
-        raise RuntimeError(msg)
-    return run
+    return _Run(x, weight, query, ctx.spare) if run is None else run
 
 
 def _sum_of_directions(lanes: torch.Tensor, n_directions: int) -> torch.Tensor:

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "ablation": "ablations",
+        "attention": "attention_maps",
         "calibration": "predictions",
         "comparison": "compare",
         "heatmap": "signal",

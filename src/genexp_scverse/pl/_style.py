@@ -141,6 +141,31 @@ def distance_label(uns: Mapping) -> str:
     return "Distance to TSS (kb)" if stranded else "Distance to TSS (kb, along the + strand)"
 
 
+def label_blocks(ax: Axes, uns: Mapping, n_classes: int, n_bins: int, step: int) -> str:
+    """Set ticks at the ends and at the TSS of windows drawn side by side, `step` apart; return what the axis is."""
+    edges = edges_kb(uns, n_bins)
+    if edges is None:
+        at = np.array([0, n_bins - 1])
+        texts = ["0", str(n_bins - 1)]
+        names = np.asarray(uns.get("bin_names", [])).tolist()
+        if len(names) == n_bins:
+            texts = [str(names[0]), str(names[-1])]
+        label = "Bin"
+    else:
+        size = edges[1] - edges[0]
+        at = np.array([-0.5, -edges[0] / size - 0.5, n_bins - 0.5])
+        texts = [f"{edges[0]:g}".replace("-", "−"), "TSS", f"{edges[-1]:+g}"]
+        label = distance_label(uns)
+    places = [float(a) + c * step for c in range(n_classes) for a in at]
+    ax.set_xticks(places, texts * n_classes, fontsize=SMALL)
+    # The ends of neighbouring blocks lie close: their labels point inwards.
+    drawn = ax.get_xticklabels()
+    for first, last in zip(drawn[:: len(at)], drawn[len(at) - 1 :: len(at)], strict=True):
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
+    return label
+
+
 def label_bins(ax: Axes, uns: Mapping, n_bins: int) -> None:
     """Label an x axis of bin indices by ``uns["bin_names"]`` where they are stored, else by number."""
     names = [str(n) for n in np.asarray(uns.get("bin_names", [])).tolist()]

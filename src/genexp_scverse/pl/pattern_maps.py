@@ -84,7 +84,7 @@ def patterns(mdata: MuData, model: str = "deepchrome", *, sample: str | None = N
     ax.set_yticks(range(n_marks), marks)
     ax.tick_params(axis="y", length=0)
     uns = mdata[CHROMATIN].uns if CHROMATIN in mdata.mod else {}
-    label = _label_blocks(ax, uns, n_classes, n_bins, step)
+    label = _style.label_blocks(ax, uns, n_classes, n_bins, step)
     ax.set_xlabel(f"{label}\n★ more active bins than the mean mark", fontsize=_style.SMALL)
     _style.colorbar(ax, image, "Pattern")
     return ax
@@ -125,28 +125,3 @@ def _entry(mdata: MuData, model: str, sample: str | None) -> tuple[list[str], li
     active = (values > _ACTIVE).sum(axis=2)
     strong = np.asarray(entry.get("strong", active > active.mean(axis=1, keepdims=True)), dtype=bool)
     return classes, marks, values, strong
-
-
-def _label_blocks(ax: Axes, uns: Mapping, n_classes: int, n_bins: int, step: int) -> str:
-    """Ticks at the ends and at the TSS of every block; returns what the axis is."""
-    edges = _style.edges_kb(uns, n_bins)
-    if edges is None:
-        at = np.array([0, n_bins - 1])
-        texts = ["0", str(n_bins - 1)]
-        names = np.asarray(uns.get("bin_names", [])).tolist()
-        if len(names) == n_bins:
-            texts = [str(names[0]), str(names[-1])]
-        label = "Bin"
-    else:
-        size = edges[1] - edges[0]
-        at = np.array([-0.5, -edges[0] / size - 0.5, n_bins - 0.5])
-        texts = [f"{edges[0]:g}".replace("-", "−"), "TSS", f"{edges[-1]:+g}"]
-        label = _style.distance_label(uns)
-    places = [float(a) + c * step for c in range(n_classes) for a in at]
-    ax.set_xticks(places, texts * n_classes, fontsize=_style.SMALL)
-    # The ends of neighbouring blocks lie close: their labels point inwards.
-    drawn = ax.get_xticklabels()
-    for first, last in zip(drawn[:: len(at)], drawn[len(at) - 1 :: len(at)], strict=True):
-        first.set_horizontalalignment("left")
-        last.set_horizontalalignment("right")
-    return label
