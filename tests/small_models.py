@@ -52,9 +52,17 @@ FAST: dict[str, dict[str, Any]] = {
     "LinearSVM": {"hyper": {}, "train": {}},
     "RandomForest": {"hyper": {"n_trees": 40}, "train": {}},
     "SimpleChromeVAE": {
-        "hyper": {"n_latent": 6, "n_filters": [8], "kernel_size": 5, "n_hidden": [32], "n_predictor": [16, 8]},
+        "hyper": {
+            "n_latent": 6,
+            "n_filters": [8],
+            "kernel_size": 5,
+            "n_hidden": [32],
+            "dropout": 0.1,
+            "n_predictor": [16],
+            "predictor_dropout": 0.1,
+        },
         "train": {
-            "max_epochs": 8,
+            "max_epochs": 12,
             "enable_progress_bar": False,
             "accelerator": "cpu",
             "lr": 1e-2,

@@ -14,7 +14,7 @@ CHOICES = {
     "combine": ("attention", "mean", "concatenation"),
     "likelihood": ("auto", "normal", "poisson", "nb", "tanh"),
 }
-LISTS = {"n_filters": 1, "n_hidden": 0}
+LISTS = {"n_filters": 1, "n_hidden": 0, "n_predictor": 1}
 """Lists of whole numbers, with their smallest length."""
 
 

@@ -27,6 +27,8 @@ ACTIVE = 0.01
 
 FEW_ACTIVE = 0.2
 """Share of active units under which the posterior is said to have collapsed."""
+FEWEST_STEPS = 50
+"""Steps of an epoch of the predictor at least: the training genes are passed over several times where they are few."""
 VAE_OPTIONS = ("max_epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "patience")
 
 
@@ -76,7 +78,10 @@ class SimpleChromeVAE(LatentOutputs):
     n_filters, kernel_size, pool_size, n_hidden, slope, dropout
         Of the encoder; the decoder mirrors it. `slope` is that of the LeakyReLU, 0 for a ReLU.
     n_predictor, predictor_dropout
-        Two hidden layers of the predictor.
+        Hidden layers of the predictor; the context of the neighbours joins after the first.
+    shrinkage
+        In the mode ``two_stage``: the predictor reads latents along their principal axes over the training genes,
+        and an axis of standard deviation s_i is shrunk by (s_i / s_1) to this power; 0 leaves latents as they are.
     label_weight
         Weight of the label's cross-entropy beside the level's squared error.
     target, stranded, transform
@@ -108,14 +113,14 @@ class SimpleChromeVAE(LatentOutputs):
         "elbo_weight": Limit(0, whole=False),
         "kernel_size": Limit(1),
         "pool_size": Limit(1),
-        "n_predictor": Limit(1, length=2),
+        "shrinkage": Limit(0, whole=False),
         "slope": Limit(0, 1, whole=False),
         "dropout": Limit(0, 1, whole=False, below=True),
         "predictor_dropout": Limit(0, 1, whole=False, below=True),
         "label_weight": Limit(0, whole=False),
     }
     settings: ClassVar[dict[str, dict[str, Any]]] = {
-        "default": {"train": {"weight_decay": 2.0, "vae": {"weight_decay": 1e-2}}},
+        "default": {"train": {"weight_decay": 2.0, "vae": {"weight_decay": 1e-2}, "predictor": {"weight_decay": 1.0}}},
         "paper": {
             "target": "label",
             "stranded": False,
@@ -133,6 +138,7 @@ class SimpleChromeVAE(LatentOutputs):
             "dropout": 0.0,
             "n_predictor": [256, 128],
             "predictor_dropout": 0.0,
+            "shrinkage": 0.0,
             "combine": "concatenation",
             "train": {
                 "lr": 1e-4,
@@ -165,8 +171,9 @@ class SimpleChromeVAE(LatentOutputs):
             "n_hidden": [625],
             "slope": 0.0,
             "dropout": 0.5,
-            "n_predictor": [125, 125],
-            "predictor_dropout": 0.0,
+            "n_predictor": [128],
+            "predictor_dropout": 0.5,
+            "shrinkage": 3.0,
             "label_weight": 1.0,
         }
 
@@ -174,7 +181,9 @@ class SimpleChromeVAE(LatentOutputs):
         hyper, setup = self.hyperparameters_, self.setup_
         check_choices(hyper)
         check_widths(hyper)
-        network = {k: v for k, v in hyper.items() if k not in ("stranded", "transform", "mode", "neighbors")}
+        network = {
+            k: v for k, v in hyper.items() if k not in ("stranded", "transform", "mode", "neighbors", "shrinkage")
+        }
         network["likelihood"] = chosen_likelihood(hyper, setup)
         network["combine"] = hyper["combine"] if self._graph is not None else None
         return SimpleChromeModule(
@@ -221,7 +230,8 @@ class SimpleChromeVAE(LatentOutputs):
         if vae is not None and self.hyperparameters_["mode"] == "joint":
             msg = 'vae is for mode="two_stage": in the mode "joint" there is one training'
             raise InputError(msg)
-        super().train(max_epochs, vae=None if vae is None else dict(vae), longest=max_epochs, **kwargs)
+        asked = {k: v for k, v in {"max_epochs": max_epochs, **kwargs}.items() if k in VAE_OPTIONS and v is not None}
+        super().train(max_epochs, vae=None if vae is None else dict(vae), asked=asked, **kwargs)
 
     def _run(
         self,
@@ -232,9 +242,10 @@ class SimpleChromeVAE(LatentOutputs):
         *,
         early_stopping: bool,
         vae: dict | None = None,
-        longest: int | None = None,
+        asked: dict | None = None,
         **trainer: Any,
     ) -> None:
+        asked = asked or {}
         tables = standardised(self._tables(self._data(None), self.setup_["samples"]), self.fitted_)
         split = split_values(self._data(None), self.setup_["split_key"])
         all_train, all_valid = (_pairs(np.flatnonzero(split == s), len(tables.samples)) for s in ("train", "valid"))
@@ -244,10 +255,10 @@ class SimpleChromeVAE(LatentOutputs):
             self._run_joint(tables, all_train, valid, options, seed, early_stopping=early_stopping, **trainer)
         else:
             if vae is not None or not self.is_trained_:
-                first = {**options, **options.get("vae", {})}
-                first |= {} if longest is None else {"max_epochs": longest}
-                self._run_vae(tables, all_train, all_valid, first | (vae or {}), seed, early_stopping, **trainer)
-            self._run_predictor(tables, train, valid, options, seed, early_stopping=early_stopping, **trainer)
+                first = options | options.get("vae", {}) | asked | (vae or {})
+                self._run_vae(tables, all_train, all_valid, first, seed, early_stopping, **trainer)
+            second = options | options.get("predictor", {}) | asked
+            self._run_predictor(tables, train, valid, second, seed, early_stopping=early_stopping, **trainer)
         self._note_latent(tables, all_train)
 
     def _run_joint(self, tables, train, valid, options, seed, *, early_stopping, **trainer) -> None:
@@ -270,8 +281,13 @@ class SimpleChromeVAE(LatentOutputs):
         n_genes, n_samples = tables.level.shape
         # a batch then holds latents, which are a hundredth of the signal
         latents = encoded(self.module.autoencoder, tables, _pairs(np.arange(n_genes), n_samples))
+        if "predictor" not in self.fitted_.get("best_epochs", {}) and self.hyperparameters_["shrinkage"]:
+            of_train = torch.as_tensor(train[:, 0] * n_samples + train[:, 1], device=latents.device)
+            self.module.predictor.turn(latents[of_train], self.hyperparameters_["shrinkage"])
         latents = latents.unflatten(0, (n_genes, n_samples)).transpose(0, 1).contiguous()
         tables = dataclasses.replace(tables, latents=latents)
+        # an epoch of few genes would be over after a step or two
+        train = np.tile(train, (-(-FEWEST_STEPS * options["batch_size"] // len(train)), 1))
         self.module.stage = "predictor"
         self._fit(tables, train, valid, options, seed, early_stopping=early_stopping, stage="predictor", **trainer)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -99,25 +99,22 @@ class Autoencoder(nn.Module):
         return self.scaled(self.likelihood.mean(self.decoder(latent)))
 
     def reconstruction_and_kl(
-        self,
-        batch: dict[str, torch.Tensor],
-        mean: torch.Tensor,
-        log_variance: torch.Tensor,
-        *,
-        generator: torch.Generator | None = None,
+        self, batch: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log likelihood of the signal given one draw, as a mean over measured entries, and KL, (B,) each."""
-        latent = drawn(mean, log_variance, generator=generator)
-        log_prob = self.likelihood.log_prob(self.modelled(batch["bins"]), self.decoder(latent)).mean(2)
+        """Log likelihood of the signal given the draw, as a mean over measured entries, and KL, (B,) each."""
+        log_prob = self.likelihood.log_prob(self.modelled(batch["bins"]), self.decoder(outputs["draw"])).mean(2)
         there = batch["present"] if self.fill is not None else torch.ones_like(log_prob)
-        return (log_prob * there).sum(1) / there.sum(1), kl_to_standard_normal(mean, log_variance)
+        return (log_prob * there).sum(1) / there.sum(1), kl_to_standard_normal(
+            outputs["latent"], outputs["log_variance"]
+        )
 
 
 class SimpleChromeModule(GeneModule):
     """Variational autoencoder, neighbours, predictor; `stage` says what is trained.
 
     In the stage ``vae`` only the autoencoder runs. In ``predictor`` only what follows the posterior mean learns. In
-    ``joint`` everything learns one objective.
+    ``joint`` everything learns one objective, and label and level are learned from the draw that the signal is
+    decoded from. Predictions are always those of the posterior mean.
     """
 
     def __init__(
@@ -141,7 +138,7 @@ class SimpleChromeModule(GeneModule):
         combine: str | None = None,
         n_neighbors: int = 0,
         n_heads: int = 4,
-        n_predictor: Sequence[int] = (256, 128),
+        n_predictor: Sequence[int] = (128,),
         predictor_dropout: float = 0.0,
         label_weight: float = 1.0,
         normal_weights: float = 0.0,
@@ -186,8 +183,11 @@ class SimpleChromeModule(GeneModule):
         if "bins" not in batch:
             return {"latent": batch["latent"], **self.predictor(batch["latent"], batch)}
         mean, log_variance = self.autoencoder.encode(batch)
-        out = {"latent": mean, "log_variance": log_variance}
-        return out if self.stage == "vae" else {**out, **self.predictor(mean, batch)}
+        # the same draw after every epoch, so that the scores of epochs compare
+        generator = None if self.training else torch.Generator(mean.device).manual_seed(0)
+        draw = drawn(mean, log_variance, generator=generator)
+        out = {"latent": mean, "log_variance": log_variance, "draw": draw}
+        return out if self.stage == "vae" else {**out, **self.predictor(draw if self.training else mean, batch)}
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Spare the decoder and the posterior a strong decay, which is for what predicts, and the noise any."""
@@ -217,15 +217,10 @@ class SimpleChromeModule(GeneModule):
         return super().loss(outputs, batch) + self.elbo_weight * negative
 
     def _negative_elbo(self, outputs: dict[str, torch.Tensor], batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        beta, generator = self.beta, None
-        if self.training:
-            beta *= min(1.0, self.progress / self.warmup) if self.warmup else 1.0
-        else:
-            # the same draw after every epoch, so that their scores compare
-            generator = torch.Generator(self.device).manual_seed(0)
-        log_prob, kl = self.autoencoder.reconstruction_and_kl(
-            batch, outputs["latent"], outputs["log_variance"], generator=generator
-        )
+        beta = self.beta
+        if self.training and self.warmup:
+            beta *= min(1.0, self.progress / self.warmup)
+        log_prob, kl = self.autoencoder.reconstruction_and_kl(batch, outputs)
         log_prob, kl = log_prob.mean(), kl.mean()
         self.noted = {"log_likelihood": log_prob.detach(), "kl": kl.detach()}
         # published: the KL is added to a mean over entries as it is
@@ -233,7 +228,10 @@ class SimpleChromeModule(GeneModule):
 
 
 class Predictor(nn.Module):
-    """From the latent of a gene, and those of its neighbours, to level and label."""
+    """From the latent of a gene, and those of its neighbours, to level and label.
+
+    Latents are turned and stretched by `axes` first, those of neighbours too; see :meth:`turn`.
+    """
 
     context: NeighborContext | None
 
@@ -250,7 +248,12 @@ class Predictor(nn.Module):
     ):
         super().__init__()
         widths = [n_latent, *n_hidden]
-        self.own = _layers(widths[:2], dropout)
+        self.register_buffer("center", torch.zeros(n_latent))
+        self.register_buffer("axes", torch.eye(n_latent))
+        self.center: torch.Tensor
+        self.axes: torch.Tensor
+        self.own = nn.Linear(n_latent, widths[1])
+        self.own_act = nn.ReLU()
         self.edges, self.context = EdgeFeatures(), None
         if combine == "attention":
             self.context = NeighborAttention(widths[1], n_latent, self.edges.n_out, n_heads=n_heads)
@@ -258,27 +261,42 @@ class Predictor(nn.Module):
             self.context = NeighborMean(n_latent)
         elif combine == "concatenation":
             self.context = NeighborConcatenation(n_latent, self.edges.n_out, n_places=n_neighbors)
-        self.joined = nn.Linear(self.context.n_out, widths[1]) if self.context is not None else None
-        self.hidden = _layers(widths[1:], dropout)
+        if self.context is not None:
+            self.context_dropout = nn.Dropout(dropout)
+            self.joined = nn.Linear(self.context.n_out, widths[1])
+            self.joined_act = nn.ReLU()
+        self.hidden = nn.Sequential(nn.Dropout(dropout))
+        for n_in, n_out in itertools.pairwise(widths[1:]):
+            self.hidden.extend([nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout)])
         self.head = ExpressionHead(widths[-1], target)
 
+    def turn(self, means: torch.Tensor, shrinkage: float) -> None:
+        """Read latents along their principal axes from now on, the lesser ones shrunk.
+
+        With s_i the standard deviation of `means`, (genes, units), along axis i, the largest first, the values
+        along it are multiplied by 2 / s_1 * (s_i / s_1) ** `shrinkage`.
+        """
+        self.center.copy_(means.mean(0))
+        _, size, axes = torch.linalg.svd(means - self.center, full_matrices=False)
+        largest = size[0].clamp(min=1e-12)
+        turned = torch.zeros_like(self.axes)
+        # the root of the number of genes turns the first singular value into a standard deviation
+        turned[:, : len(size)] = axes.T * (2 * len(means) ** 0.5 / largest) * (size / largest) ** shrinkage
+        self.axes.copy_(turned)
+
     def forward(self, latent: torch.Tensor, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        own = self.own(latent)
+        """Return ``logit`` and ``level``, and with neighbours ``attention`` (B, k)."""
+        own = self.own_act(self.own(self._turned(latent)))
         out = {}
-        if self.context is not None and self.joined is not None:
+        if self.context is not None:
             there = batch["neighbor_there"]
             edges = self.edges(
                 batch["neighbor_weight"], batch["neighbor_distance"], batch["neighbor_same_strand"], there
             )
-            context, out["attention"] = self.context(own, batch["neighbor_latent"], edges, there)
-            own = own + torch.relu(self.joined(context))
+            neighbors = self._turned(batch["neighbor_latent"])
+            context, out["attention"] = self.context(own, neighbors, edges, there)
+            own = own + self.joined_act(self.joined(self.context_dropout(context)))
         return {**self.head(self.hidden(own)), **out}
 
-
-def _layers(widths: Sequence[int], dropout: float) -> nn.Sequential:
-    steps: Iterator[nn.Module] = (
-        layer
-        for n_in, n_out in itertools.pairwise(widths)
-        for layer in (nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout))
-    )
-    return nn.Sequential(*steps)
+    def _turned(self, latent: torch.Tensor) -> torch.Tensor:
+        return (latent - self.center) @ self.axes
