@@ -43,6 +43,8 @@ def test_figures_are_those_of_models_made_by_hand(name, three):
             said = model.predict(samples=sample)[measured]
             found[kind] = roc_auc_score(label, said[f"{sample}:prob"])
             assert rows.loc[kind, "n"] == measured.sum()
+            # evaluate does the same for a sample that the model has not seen
+            assert model.evaluate(samples=sample).loc[sample, "auroc"] == pytest.approx(found[kind], abs=1e-6)
             assert rows.loc[kind, "auroc"] == pytest.approx(found[kind], abs=1e-6)
             pearson = stats.pearsonr(log[measured, j], said[sample])[0]
             assert rows.loc[kind, "pearson"] == pytest.approx(pearson, abs=1e-5)
