@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
@@ -92,7 +93,8 @@ def attention(
     ax.spines[["left", "bottom"]].set_visible(False)
     top = float(np.nanquantile(wide, 0.995)) or 1.0
     image = ax.imshow(wide, aspect="auto", cmap="Blues", vmin=0, vmax=top, interpolation="nearest")
-    ax.set_xlim(-0.5, len(blocks) * step - 1.5)
+    # behind the last bars there is room for their numbers alone
+    ax.set_xlim(-0.5, (len(blocks) - 1) * step + (1.04 + _BARS + 0.1) * n_bins)
     longest = max(float(np.nanmax(share)) for _, _, share in blocks) or 1.0
     for b, (name, _, share) in enumerate(blocks):
         left = b * step - 0.5
@@ -109,7 +111,7 @@ def attention(
     label = _style.label_blocks(ax, mdata[CHROMATIN].uns, len(blocks), n_bins, step)
     ax.set_xlabel(f"{label}\n{note}", fontsize=_style.SMALL)
     ax.set_title(title, fontsize="medium", pad=16 if blocks[0][0] else None)
-    _style.colorbar(ax, image, "Attention × bins", extend="max" if np.nanmax(wide) > top else "neither")
+    _style.colorbar(ax, image, "Attention (1: all bins alike)", extend="max" if np.nanmax(wide) > top else "neither")
     return ax
 
 
@@ -175,7 +177,7 @@ def _gene(mdata: MuData, gene: str) -> tuple[int, str]:
 
 def _bars(ax: Axes, left: float, share: np.ndarray, scale: float) -> None:
     """Draw a bar per mark to the right of its row, with the share in per cent."""
-    ax.barh(range(len(share)), share * scale, left=left, height=0.6, color=_style.PALETTE[1], linewidth=0)
+    ax.barh(range(len(share)), share * scale, left=left, height=0.5, color=_style.PALETTE[1], linewidth=0)
     for m, value in enumerate(share):
         ax.annotate(
             f"{100 * value:.0f}",
@@ -197,4 +199,5 @@ def _signal(ax: Axes, mdata: MuData, row: int, sample: str, marks: list[str], n_
             continue
         values = np.nan_to_num(_stored.track_values(mdata, track[mark], np.array([row]))[0])
         high = np.abs(values).max() or 1.0
-        ax.stairs(m + 0.42 - 0.84 * values / high, edges, baseline=None, color="0.1", linewidth=0.8)
+        line = ax.stairs(m + 0.42 - 0.84 * values / high, edges, baseline=None, color="0.1", linewidth=0.8)
+        line.set_path_effects([withStroke(linewidth=2.4, foreground="white", alpha=0.8)])
