@@ -33,7 +33,12 @@ _WORTH_A_THREAD = 10_000_000
 
 
 def forward(
-    gates: torch.Tensor, cell: torch.Tensor, state: torch.Tensor, weight: torch.Tensor, query: torch.Tensor
+    gates: torch.Tensor,
+    cell: torch.Tensor,
+    state: torch.Tensor,
+    weight: torch.Tensor,
+    query: torch.Tensor,
+    n_groups: int,
 ) -> torch.Tensor:
     """Read all steps and return their scores; see the form in torch."""
     n_hidden = cell.shape[3]
@@ -41,7 +46,7 @@ def forward(
     # tanh(a) = 2 sigmoid(2 a) - 1, so that one function serves all gates
     doubled[:, :, 2 * n_hidden : 3 * n_hidden] *= 2
     scores = state.new_empty(len(query), state.shape[1] - 1, state.shape[2])
-    _over_lanes(_kernels(n_hidden)[0], [gates, cell, state, doubled, query, scores], state, weight)
+    _over_lanes(_kernels(n_hidden)[0], [gates, cell, state, doubled, query, scores], state, weight, n_groups)
     return scores
 
 
@@ -60,25 +65,27 @@ def backward(
     back = weight[:, :n_back].transpose(1, 2)
     d_weight, d_query = torch.zeros_like(weight), torch.zeros_like(mixing.query)
     tensors = [gates, cell, state, back, given, *mixing, d_x, d_weight, d_query]
-    _over_lanes(_kernels(n_hidden)[1], tensors, state, weight)
+    _over_lanes(_kernels(n_hidden)[1], tensors, state, weight, len(mixing.weights))
     return d_weight, d_query
 
 
-def products(state: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+def products(state: torch.Tensor, vectors: torch.Tensor, n_groups: int) -> torch.Tensor:
     """Scalar products of hidden states and vectors; see the form in torch."""
     out = state.new_empty(state.shape[0], state.shape[1] - 1, state.shape[2])
-    _over_lanes(_products, [state, vectors, out], state, vectors)
+    _over_lanes(_products, [state, vectors, out], state, vectors, n_groups)
     return out
 
 
 def mix(state: torch.Tensor, weights: torch.Tensor, n_hidden: int) -> torch.Tensor:
     """Sum of hidden states by weights; see the form in torch."""
     out = state.new_zeros(state.shape[0], state.shape[2], n_hidden)
-    _over_lanes(_mix, [state, weights, out], state, out)
+    _over_lanes(_mix, [state, weights, out], state, out, len(weights))
     return out
 
 
-def _over_lanes(kernel: Callable, tensors: list[torch.Tensor], state: torch.Tensor, per_row: torch.Tensor) -> None:
+def _over_lanes(
+    kernel: Callable, tensors: list[torch.Tensor], state: torch.Tensor, per_row: torch.Tensor, n_groups: int
+) -> None:
     """Run a kernel on all lanes, on as many threads as torch may use."""
     arrays = [each.detach().contiguous().numpy() for each in tensors]
     lanes, n_steps, batch = state.shape[:3]
@@ -88,11 +95,11 @@ def _over_lanes(kernel: Callable, tensors: list[torch.Tensor], state: torch.Tens
     # the products are too small to be shared out a second time
     with _blas().limit(limits=1):
         if n_threads == 1:
-            kernel(*arrays, 0, lanes)
+            kernel(*arrays, n_groups, 0, lanes)
             return
         with ThreadPoolExecutor(n_threads - 1) as pool:
-            others = [pool.submit(kernel, *arrays, *bounds[i : i + 2]) for i in range(1, n_threads)]
-            kernel(*arrays, *bounds[:2])
+            others = [pool.submit(kernel, *arrays, n_groups, *bounds[i : i + 2]) for i in range(1, n_threads)]
+            kernel(*arrays, n_groups, *bounds[:2])
             for each in others:
                 each.result()
 
@@ -134,6 +141,12 @@ def _sigmoid(x):
     return _F(1) / (_F(1) + p * power)
 
 
+@numba.njit(inline="always", **_OPTIONS)
+def _place(step, n_steps, lane, n_groups):
+    """Step of the input that a lane reads at its own step."""
+    return step if lane < n_groups else n_steps - 1 - step
+
+
 @numba.njit(inline="always", **_SUMS)
 def _product(hidden, vector):
     total = _F(0)
@@ -149,19 +162,21 @@ def _add(total, weight, hidden):
 
 
 @_compiled(**_SUMS)
-def _products(state, vectors, out, first, end):
+def _products(state, vectors, out, n_groups, first, end):
     for lane in range(first, end):
         for t in range(out.shape[1]):
+            place = _place(t, out.shape[1], lane, n_groups)
             for r in range(out.shape[2]):
-                out[lane, t, r] = _product(state[lane, t + 1, r], vectors[lane, r])
+                out[lane, place, r] = _product(state[lane, t + 1, r], vectors[lane, r])
 
 
 @_compiled(**_OPTIONS)
-def _mix(state, weights, out, first, end):
+def _mix(state, weights, out, n_groups, first, end):
     for lane in range(first, end):
         for t in range(weights.shape[1]):
+            weight = weights[lane % n_groups, _place(t, weights.shape[1], lane, n_groups)]
             for r in range(weights.shape[2]):
-                _add(out[lane, r], weights[lane, t, r], state[lane, t + 1, r])
+                _add(out[lane, r], weight[r], state[lane, t + 1, r])
 
 
 @numba.njit(inline="always", **_OPTIONS)
@@ -217,7 +232,7 @@ def _kernels(n_hidden: int) -> tuple[Callable, Callable]:
     """
 
     @_compiled(**_SUMS)
-    def forward_lanes(gates, cell, state, weight, query, scores, first, end):
+    def forward_lanes(gates, cell, state, weight, query, scores, n_groups, first, end):
         kept, cells = gates.shape[1], cell.shape[1]
         # the cell of the step before, apart: steps within one array would keep the loop from vector instructions
         now = np.empty((state.shape[2], n_hidden), _F)
@@ -228,12 +243,13 @@ def _kernels(n_hidden: int) -> tuple[Callable, Callable]:
                 np.dot(state[lane, t], weight[lane], gate)
                 _step(gate, now, cell[lane, (t + 1) % cells], hidden, n_hidden)
                 if scores.shape[0] > 0:
+                    place = _place(t, scores.shape[1], lane, n_groups)
                     for r in range(now.shape[0]):
-                        scores[lane, t, r] = _product(hidden[r], query[lane])
+                        scores[lane, place, r] = _product(hidden[r], query[lane])
 
     @_compiled(**_SUMS)
     def backward_lanes(
-        gates, cell, state, back, given, weights, vectors, slopes, query, d_x, d_weight, d_query, first, end
+        gates, cell, state, back, given, weights, vectors, slopes, query, d_x, d_weight, d_query, n_groups, first, end
     ):  # fmt: skip
         n_steps, batch, n_read = gates.shape[1], gates.shape[2], state.shape[3]
         n_at_once = max(1, _ROWS_AT_ONCE // batch)
@@ -248,8 +264,9 @@ def _kernels(n_hidden: int) -> tuple[Callable, Callable]:
                 if given.shape[1] > 0:
                     _step_back(gate, cell[lane, t], cell[lane, t + 1], given[lane, t], later, d_cell, n_hidden)
                 else:
-                    slope = slopes[lane, t]
-                    _spread(weights[lane, t], vectors[lane], slope, query[lane], mixed, n_hidden)
+                    group, place = lane % n_groups, _place(t, n_steps, lane, n_groups)
+                    slope = slopes[group, place]
+                    _spread(weights[group, place], vectors[lane], slope, query[lane], mixed, n_hidden)
                     _step_back(gate, cell[lane, t], cell[lane, t + 1], mixed, later, d_cell, n_hidden)
                     for r in range(batch):
                         _add(d_query[lane], slope[r], state[lane, t + 1, r])

@@ -1,6 +1,7 @@
 """The recurrence of many LSTMs in torch, for every device and precision.
 
-A lane is one LSTM. The arrays are gates (lanes, steps, B, 4 hidden) in the order i, f, g, o, cell (lanes, steps + 1, B,
+A lane is one LSTM: those of all groups that read forward, then those that read backward, whose first step is the last
+of the input. The arrays are gates (lanes, steps, B, 4 hidden) in the order i, f, g, o, cell (lanes, steps + 1, B,
 hidden), state (lanes, steps + 1, B, hidden + inputs + 1), whose rows hold hidden state, input and 1, and weight (lanes,
 hidden + inputs + 1, 4 hidden). Where nothing is kept for the way back, gates have one step and cells two, in turn.
 """
@@ -16,22 +17,27 @@ class Mixing(NamedTuple):
     """How attention mixed the hidden states, and what is known of the gradient."""
 
     weights: torch.Tensor
-    """(lanes, steps, B), by which the states were mixed."""
+    """(groups, steps, B), by which the states were mixed."""
     vectors: torch.Tensor
     """(lanes, B, hidden), gradient of the mixtures."""
     slopes: torch.Tensor
-    """(lanes, steps, B), gradient of the scores."""
+    """(groups, steps, B), gradient of the scores."""
     query: torch.Tensor
     """(lanes, hidden), which scored them."""
 
 
 def forward(
-    gates: torch.Tensor, cell: torch.Tensor, state: torch.Tensor, weight: torch.Tensor, query: torch.Tensor
+    gates: torch.Tensor,
+    cell: torch.Tensor,
+    state: torch.Tensor,
+    weight: torch.Tensor,
+    query: torch.Tensor,
+    n_groups: int,
 ) -> torch.Tensor:
     """Read all steps: fill the hidden states, the gates' values and the cells.
 
-    Returns the scalar products (lanes, steps, B) of the hidden states with the query (lanes, hidden) of their lane;
-    a query without lanes asks for none.
+    Returns the scalar products of the hidden states with the query (lanes, hidden) of their lane, see `products`; a
+    query without lanes asks for none.
     """
     n_hidden = cell.shape[3]
     for t in range(state.shape[1] - 1):
@@ -45,7 +51,7 @@ def forward(
         torch.mul(f, before, out=after)
         after.addcmul_(i, g)
         state[:, t + 1, :, :n_hidden] = o * after.tanh()
-    return products(state, query[:, None]) if len(query) else query.new_empty(0, 0, 0)
+    return products(state, query[:, None], n_groups) if len(query) else query.new_empty(0, 0, 0)
 
 
 def backward(
@@ -63,7 +69,8 @@ def backward(
     has no steps. The gates' values give way to the gradients of their inputs.
     """
     n_hidden = cell.shape[3]
-    weights, vectors, slopes, query = mixing
+    vectors, query = mixing.vectors, mixing.query
+    weights, slopes = (_by_lane(each, len(gates)) for each in (mixing.weights, mixing.slopes))
     later = torch.zeros_like(cell[:, 0])
     d_cell = torch.zeros_like(later)
     for t in range(gates.shape[1] - 1, -1, -1):
@@ -87,14 +94,20 @@ def backward(
     if d_x.numel():
         d_x.copy_(torch.bmm(d_gates, weight[:, n_hidden:-1].transpose(1, 2)).view_as(d_x))
     d_weight = torch.bmm(state[:, :-1].flatten(1, 2).transpose(1, 2), d_gates)
-    return d_weight, mix(state, slopes, n_hidden).sum(1) if len(query) else torch.zeros_like(query)
+    return d_weight, mix(state, mixing.slopes, n_hidden).sum(1) if len(query) else torch.zeros_like(query)
 
 
-def products(state: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """Scalar products (lanes, steps, B) of the hidden states with `vectors` (lanes, B, hidden)."""
-    return (state[:, 1:, :, : vectors.shape[2]] * vectors[:, None]).sum(3)
+def products(state: torch.Tensor, vectors: torch.Tensor, n_groups: int) -> torch.Tensor:
+    """Scalar products (lanes, steps, B), steps as of the input, of hidden states with `vectors` (lanes, B, hidden)."""
+    read = (state[:, 1:, :, : vectors.shape[2]] * vectors[:, None]).sum(3)
+    return torch.cat([read[:n_groups], read[n_groups:].flip(1)])
 
 
 def mix(state: torch.Tensor, weights: torch.Tensor, n_hidden: int) -> torch.Tensor:
-    """Sum of the hidden states over steps by `weights` (lanes, steps, B): (lanes, B, hidden)."""
-    return (state[:, 1:, :, :n_hidden] * weights[..., None]).sum(1)
+    """Sum of the hidden states over steps by `weights` (groups, steps, B): (lanes, B, hidden)."""
+    return (state[:, 1:, :, :n_hidden] * _by_lane(weights, len(state))[..., None]).sum(1)
+
+
+def _by_lane(weights: torch.Tensor, lanes: int) -> torch.Tensor:
+    """Give (groups, steps, B) to every lane in its order of reading."""
+    return torch.cat([weights, weights.flip(1)]) if len(weights) < lanes else weights

@@ -66,9 +66,7 @@ class GroupedLSTM(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return hidden states (B, groups, steps, directions x n_hidden) of `x` (B, groups, steps, n_inputs)."""
         with torch.autocast(x.device.type, enabled=False):
-            hidden = _States.apply(*self._operands(x))
-        forth, *back = hidden.unflatten(0, (self.n_directions, self.n_groups)).permute(0, 3, 1, 2, 4)
-        return torch.cat([forth, *(h.flip(2) for h in back)], dim=-1)
+            return _States.apply(x.to(self.weight_hh.dtype), self._spare_if_needed(x), *self._weights)
 
     def attend(
         self, x: torch.Tensor, query: torch.Tensor, present: torch.Tensor | None = None
@@ -88,15 +86,11 @@ class GroupedLSTM(nn.Module):
         -------
         The mixtures (B, groups, directions x n_hidden) and the attention (B, groups, steps).
         """
+        dtype = self.weight_hh.dtype
         with torch.autocast(x.device.type, enabled=False):
-            x, weight, spare = self._operands(x)
-            by_lane = (
-                query.to(weight.dtype).unflatten(1, (self.n_directions, self.n_hidden)).transpose(0, 1).flatten(0, 1)
+            return _Attended.apply(
+                x.to(dtype), query.to(dtype), present, self._spare_if_needed(x, query), *self._weights
             )
-            closed = None if present is None else (present == 0).permute(1, 2, 0)
-            mixed, attention = _Attended.apply(x, weight, by_lane, closed, self.n_directions, spare)
-        mixed = mixed.unflatten(0, (self.n_directions, self.n_groups)).permute(2, 1, 0, 3).flatten(2)
-        return mixed, attention.permute(2, 0, 1)
 
     def train(self, mode: bool = True) -> GroupedLSTM:
         """Set the mode; evaluation frees the memory that is kept between training steps."""
@@ -104,109 +98,139 @@ class GroupedLSTM(nn.Module):
             self._spare.clear()
         return super().train(mode)
 
-    def _operands(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, _Spare | None]:
-        """Input (lanes, steps, B, n_inputs), each lane in its order of reading, and weights of [hidden, input, 1].
+    @property
+    def _weights(self) -> tuple[nn.Parameter, ...]:
+        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
 
-        The lanes are the groups read forward, then the groups read backward.
-        """
-        bias = (self.bias_ih + self.bias_hh).unsqueeze(-1)
-        weight = torch.cat([self.weight_hh, self.weight_ih, bias], dim=-1).flatten(0, 1).transpose(1, 2)
-        x = x.to(weight.dtype).permute(1, 2, 0, 3)
-        if self.n_directions == 2:
-            x = torch.cat([x, x.flip(1)])
-        differentiable = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-        return x, weight, self._spare if differentiable else None
+    def _spare_if_needed(self, *inputs: torch.Tensor) -> _Spare | None:
+        """Arrays for the way back, None where there will be none."""
+        needed = torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *self._weights))
+        return self._spare if needed else None
 
 
 class _States(torch.autograd.Function):
-    """Hidden states (lanes, steps, B, hidden)."""
+    """Hidden states (B, groups, steps, directions x hidden)."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, spare: _Spare | None) -> torch.Tensor:
-        run = ctx.run = _Run(x, weight, weight.new_empty(0, 0), spare)
+    def forward(ctx: Any, x: torch.Tensor, spare: _Spare | None, *weights: torch.Tensor) -> torch.Tensor:
+        run = ctx.run = _Run(x, weights, spare)
         ctx.spare = spare
-        ctx.save_for_backward(x, weight)
-        return run.state[:, 1:, :, : run.n_hidden].clone()
+        ctx.save_for_backward(x, *weights)
+        hidden = run.state[:, 1:, :, : run.n_hidden].unflatten(0, (-1, run.n_groups))
+        # (groups, steps, B, hidden) of each direction in the order of the input
+        ordered = [each if d == 0 else each.flip(1) for d, each in enumerate(hidden)]
+        return torch.cat([each.permute(2, 0, 1, 3) for each in ordered], dim=-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        run = _run_of(ctx, x, weight, given.new_empty(0, 0))
-        nothing = given.new_empty(0, 0, 0)
-        mixing = Mixing(nothing, nothing, nothing, nothing.flatten(1))
-        d_x, d_weight, _ = run.gradients(given, mixing, of_input=ctx.needs_input_grad[0])
-        return d_x, d_weight, None
+        x, *weights = ctx.saved_tensors
+        run = _run_of(ctx, x, weights)
+        by_direction = given.permute(1, 2, 0, 3).unflatten(3, (-1, run.n_hidden)).unbind(3)
+        ordered = [each if d == 0 else each.flip(1) for d, each in enumerate(by_direction)]
+        d_x, d_weights, _ = run.gradients(torch.cat(ordered), None, of_input=ctx.needs_input_grad[0])
+        return d_x, None, *d_weights
 
 
 class _Attended(torch.autograd.Function):
-    """Mixtures of hidden states (lanes, B, hidden) by attention, and the attention (groups, steps, B)."""
+    """Mixtures of hidden states (B, groups, directions x hidden) by attention, and the attention (B, groups, steps)."""
 
     @staticmethod
-    def forward(ctx: Any, x, weight, query, closed: torch.Tensor | None, n_directions: int, spare: _Spare | None):
-        run = ctx.run = _Run(x, weight, query, spare)
-        scores = _sum_of_directions(run.scores, n_directions)
-        if closed is not None:
-            scores = scores.masked_fill(closed, -torch.inf)
+    def forward(ctx: Any, x, query, present: torch.Tensor | None, spare: _Spare | None, *weights: torch.Tensor):
+        run = ctx.run = _Run(x, weights, spare, query)
+        scores = run.scores.unflatten(0, (-1, run.n_groups)).sum(0)
+        if present is not None:
+            scores.masked_fill_((present == 0).permute(1, 2, 0), -torch.inf)
         attention = scores.softmax(1)
-        ctx.n_directions, ctx.spare = n_directions, spare
-        ctx.save_for_backward(x, weight, query, attention)
-        return run.recurrence.mix(run.state, _by_direction(attention, n_directions), run.n_hidden), attention
+        ctx.spare = spare
+        ctx.save_for_backward(x, query, attention, *weights)
+        mixed = run.recurrence.mix(run.state, attention, run.n_hidden).unflatten(0, (-1, run.n_groups))
+        return mixed.permute(2, 1, 0, 3).flatten(2), attention.permute(2, 0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_mixed: torch.Tensor, d_attention: torch.Tensor):
-        x, weight, query, attention = ctx.saved_tensors
-        run = _run_of(ctx, x, weight, query)
-        d_attention = d_attention + _sum_of_directions(run.recurrence.products(run.state, d_mixed), ctx.n_directions)
+        x, query, attention, *weights = ctx.saved_tensors
+        run = _run_of(ctx, x, weights, query)
+        d_mixed = d_mixed.unflatten(2, (-1, run.n_hidden)).permute(2, 1, 0, 3).flatten(0, 1)
+        d_scores = run.recurrence.products(run.state, d_mixed, run.n_groups).unflatten(0, (-1, run.n_groups)).sum(0)
         # through the softmax over steps
-        d_scores = attention * d_attention
+        d_scores += d_attention.permute(1, 2, 0)
+        d_scores *= attention
         d_scores -= attention * d_scores.sum(1, keepdim=True)
-        weights, slopes = (_by_direction(each, ctx.n_directions) for each in (attention, d_scores))
-        mixing = Mixing(weights, d_mixed, slopes, query)
-        d_x, d_weight, d_query = run.gradients(query.new_empty(0, 0, 0, 0), mixing, of_input=ctx.needs_input_grad[0])
-        return d_x, d_weight, d_query, None, None, None
+        mixing = Mixing(attention, d_mixed, d_scores, run.query)
+        d_x, d_weights, d_query = run.gradients(None, mixing, of_input=ctx.needs_input_grad[0])
+        d_query = d_query.unflatten(0, (-1, run.n_groups)).transpose(0, 1).flatten(1)
+        return d_x, d_query, None, None, *d_weights
 
 
 class _Run:
     """All steps of all lanes, with what the way back needs.
 
+    The lanes are the groups read forward, then the groups read backward.
+
     Parameters
     ----------
     x
-        Input, (lanes, steps, B, n_inputs).
-    weight
-        (lanes, hidden + n_inputs + 1, 4 hidden), gates in the order i, f, g, o.
-    query
-        (lanes, hidden) to score the hidden states by, or (0, 0).
+        Input, (B, groups, steps, n_inputs).
+    weights
+        Of input and hidden state, and the two biases: (directions, groups, 4 hidden, ...), gates i, f, g, o.
     spare
         Where arrays are taken from and given back to; None where there is no way back.
+    query
+        (groups, directions x hidden) to score the hidden states by, if at all.
     """
 
-    def __init__(self, x: torch.Tensor, weight: torch.Tensor, query: torch.Tensor, spare: _Spare | None):
-        lanes, n_steps, batch, n_inputs = x.shape
-        self.n_hidden, self.weight, self.spare = weight.shape[2] // 4, weight.detach().contiguous(), spare
-        self.recurrence = _recurrence(x)
-        shape = (lanes, n_steps, batch, self.n_hidden, n_inputs)
+    def __init__(self, x: torch.Tensor, weights: Any, spare: _Spare | None, query: torch.Tensor | None = None):
+        weight_ih, weight_hh, bias_ih, bias_hh = (each.detach() for each in weights)
+        self.n_directions, self.n_groups, _, self.n_hidden = weight_hh.shape
+        joined = torch.cat([weight_hh, weight_ih, (bias_ih + bias_hh).unsqueeze(-1)], dim=-1)
+        self.weight = joined.flatten(0, 1).transpose(1, 2).contiguous()
+        self.recurrence, self.spare = _recurrence(x), spare
+        lanes, steps = self.n_directions * self.n_groups, x.shape[2]
+        shape = (lanes, steps, x.shape[0], self.n_hidden, x.shape[3])
         self.arrays = _arrays(x, shape, n_kept=1) if spare is None else spare.take(x, shape)
         gates, cell, self.state = self.arrays
-        cell[:, 0] = 0
-        self.state[:, 0, :, : self.n_hidden] = 0
-        self.state[:, :-1, :, self.n_hidden : -1] = x.detach()
-        self.state[..., -1] = 1
-        self.scores = self.recurrence.forward(gates, cell, self.state, self.weight, query.detach())
+        to_read = self.state[:, :-1, :, self.n_hidden : -1].unflatten(0, (-1, self.n_groups))
+        x = x.detach().permute(1, 2, 0, 3)
+        to_read[0] = x
+        if self.n_directions == 2:
+            to_read[1] = x.flip(1)
+        self.query = x.new_empty(0, 0)
+        if query is not None:
+            self.query = query.detach().unflatten(1, (-1, self.n_hidden)).transpose(0, 1).flatten(0, 1)
+        self.scores = self.recurrence.forward(gates, cell, self.state, self.weight, self.query, self.n_groups)
 
     def gradients(
-        self, given: torch.Tensor, mixing: Mixing, *, of_input: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
-        """Give the gradients of input, weight and query from that of the hidden states; the arrays are used up."""
+        self, given: torch.Tensor | None, mixing: Mixing | None, *, of_input: bool
+    ) -> tuple[torch.Tensor | None, list[torch.Tensor], torch.Tensor]:
+        """Give the gradients of input, weights and query; the arrays are used up.
+
+        They follow from that of the hidden states (lanes, steps, B, hidden), or from how attention mixed them.
+        """
         lanes, n_steps, batch, n_read = self.state[:, 1:].shape
-        n_steps = n_steps if of_input else 0
-        d_x = self.state.new_empty(lanes, n_steps, batch, n_read - self.n_hidden - 1)
-        d_weight, d_query = self.recurrence.backward(*self.arrays, self.weight, given, mixing, d_x)
+        if given is None:
+            given = self.state.new_empty(0, 0, 0, 0)
+        if mixing is None:
+            nothing = given.new_empty(0, 0, 0)
+            mixing = Mixing(nothing, nothing, nothing, nothing.flatten(1))
+        d_read = self.state.new_empty(lanes, n_steps if of_input else 0, batch, n_read - self.n_hidden - 1)
+        d_weight, d_query = self.recurrence.backward(*self.arrays, self.weight, given, mixing, d_read)
         if self.spare is not None:
             self.spare.give(self.arrays)
-        return d_x if of_input else None, d_weight, d_query
+        d_x = None
+        if of_input:
+            d_x, *back = d_read.unflatten(0, (-1, self.n_groups))
+            d_x = (d_x + back[0].flip(1) if back else d_x).permute(2, 0, 1, 3)
+        by_lane = d_weight.transpose(1, 2).unflatten(0, (-1, self.n_groups))
+        d_hh, d_ih, d_bias = by_lane.split([self.n_hidden, n_read - self.n_hidden - 1, 1], dim=-1)
+        return d_x, [d_ih, d_hh, d_bias[..., 0], d_bias[..., 0]], d_query
+
+
+def _run_of(ctx: Any, x: torch.Tensor, weights: Any, query: torch.Tensor | None = None) -> _Run:
+    """Take the run out of the graph; its arrays are used up on the way back, so a further way back needs a new one."""
+    run, ctx.run = ctx.run, None
+    return _Run(x, weights, ctx.spare, query) if run is None else run
 
 
 class _Spare(dict[tuple, list[tuple[torch.Tensor, ...]]]):
@@ -230,13 +254,15 @@ class _Spare(dict[tuple, list[tuple[torch.Tensor, ...]]]):
 
 
 def _arrays(like: torch.Tensor, shape: tuple[int, ...], *, n_kept: int) -> tuple[torch.Tensor, ...]:
-    """Gates and cells of `n_kept` steps, and the states of all."""
+    """Gates and cells of `n_kept` steps, and the states of all, with 0 before the first step and 1 for the bias."""
     lanes, n_steps, batch, n_hidden, n_inputs = shape
-    return (
-        like.new_empty(lanes, n_kept, batch, 4 * n_hidden),
-        like.new_empty(lanes, n_kept + 1, batch, n_hidden),
-        like.new_empty(lanes, n_steps + 1, batch, n_hidden + n_inputs + 1),
-    )
+    gates = like.new_empty(lanes, n_kept, batch, 4 * n_hidden)
+    cell = like.new_empty(lanes, n_kept + 1, batch, n_hidden)
+    state = like.new_empty(lanes, n_steps + 1, batch, n_hidden + n_inputs + 1)
+    cell[:, 0] = 0
+    state[:, 0, :, :n_hidden] = 0
+    state[..., -1] = 1
+    return gates, cell, state
 
 
 def _recurrence(like: torch.Tensor) -> ModuleType:
@@ -245,20 +271,3 @@ def _recurrence(like: torch.Tensor) -> ModuleType:
     from genexp_scverse.nn import _lstm_numba
 
     return _lstm_numba
-
-
-def _run_of(ctx: Any, x: torch.Tensor, weight: torch.Tensor, query: torch.Tensor) -> _Run:
-    """Take the run out of the graph; its arrays are used up on the way back, so a further way back needs a new one."""
-    run, ctx.run = ctx.run, None
-    return _Run(x, weight, query, ctx.spare) if run is None else run
-
-
-def _sum_of_directions(lanes: torch.Tensor, n_directions: int) -> torch.Tensor:
-    """Add (lanes, steps, B) over directions, step by step of the input: (groups, steps, B)."""
-    forth, *back = lanes.unflatten(0, (n_directions, -1))
-    return forth + back[0].flip(1) if back else forth
-
-
-def _by_direction(groups: torch.Tensor, n_directions: int) -> torch.Tensor:
-    """Give (groups, steps, B) to every lane in its order of reading: (lanes, steps, B)."""
-    return torch.cat([groups, groups.flip(1)]) if n_directions == 2 else groups.contiguous()

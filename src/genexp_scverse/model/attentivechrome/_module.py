@@ -53,13 +53,14 @@ class AttentiveChromeModule(GeneModule):
         Besides level, logit and latent there are ``bin_attention`` (B, marks, bins) and ``mark_attention`` (B, marks).
         """
         bins, present = batch["bins"], batch.get("present")
-        short = -self.n_bins % self.bins_per_step
-        steps = F.pad(bins, (0, short)).unflatten(2, (-1, self.bins_per_step))
+        if short := -self.n_bins % self.bins_per_step:
+            bins = F.pad(bins, (0, short))
+        steps = bins.unflatten(2, (-1, self.bins_per_step))
         if present is not None:
             steps = steps * present[:, :, None, None]
         summaries, bin_attention = self.bin_lstm.attend(steps, self.bin_query)
-        bin_attention = bin_attention.repeat_interleave(self.bins_per_step, dim=2)[:, :, : self.n_bins]
         if self.bins_per_step > 1:
+            bin_attention = bin_attention.repeat_interleave(self.bins_per_step, dim=2)[:, :, : self.n_bins]
             bin_attention = bin_attention / bin_attention.sum(2, keepdim=True)
         seen = None
         if present is not None:
