@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = attach(
         "per_sample": "sample_order",
         "precision_recall": "predictions",
         "profile": "signal",
+        "reconstruction": "latent",
         "roc": "predictions",
     },
 )

@@ -190,7 +190,46 @@ class LatentOutputs(TorchGeneModel):
             raise InputError(msg)
         generator = torch.Generator().manual_seed(int(seed))
         latent = torch.randn(int(n), int(self.hyperparameters_["n_latent"]), generator=generator)
-        return self._in_units(self._decoded(latent), units)
+        return self.decode(latent.numpy(), units=units)
+
+    def decode(self, latent: np.ndarray, *, units: str = "scaled") -> np.ndarray:
+        """Return the expected signal of latents, such as those on a line along one unit.
+
+        Parameters
+        ----------
+        latent
+            Genes x units.
+        units
+            As for :meth:`reconstruct`.
+
+        Returns
+        -------
+        Genes x marks x bins, float32, in the direction in which the network reads.
+
+        Raises
+        ------
+        InputError
+            When the model is untrained, or `latent` has another number of units.
+
+        Examples
+        --------
+        >>> import numpy as np, genexp_scverse as gx
+        >>> x = np.random.default_rng(0).random((60, 2, 20))
+        >>> mdata = gx.io.from_bins(x, genes=[f"g{i}" for i in range(60)], marks=["H3K4me3", "H3K27me3"],
+        ...                         expression=x[:, 0].mean(1), unit="log", sample="K562")
+        >>> gx.pp.split_at_random(mdata)
+        >>> model = gx.model.SimpleChromeVAE(mdata, n_latent=4)
+        >>> model.train(1, enable_progress_bar=False)
+        >>> model.decode(np.linspace(-2, 2, 5)[:, None] * [0, 1, 0, 0]).shape
+        (5, 2, 20)
+        """
+        self._need_trained()
+        latent = np.asarray(latent, np.float32)
+        n_latent = int(self.hyperparameters_["n_latent"])
+        if latent.ndim != 2 or latent.shape[1] != n_latent:
+            msg = f"latent has shape {latent.shape}, expected genes x {n_latent} units"
+            raise InputError(msg)
+        return self._in_units(self._decoded(torch.from_numpy(latent)), units)
 
     def get_neighbor_attention(
         self,
