@@ -11,6 +11,7 @@ VENV ?= .venv
 DEMO_DIR ?= demo
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
+JOBS ?= 2
 
 version := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 supported := $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >= (3, 11) else "")')
@@ -23,7 +24,7 @@ installed := $(VENV)/.installed-$(version)
 .NOTPARALLEL:
 
 test: $(installed)-test
-	$(bin)/python -m pytest --cov --cov-report=term $(PYTEST_FLAGS)
+	$(bin)/python -m pytest -n $(JOBS) --cov --cov-report=term $(PYTEST_FLAGS)
 
 demo: $(installed)
 	$(bin)/genexp demo -o $(DEMO_DIR) $(DEMO_FLAGS)

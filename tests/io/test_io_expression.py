@@ -68,7 +68,7 @@ def message(source, unit="tpm"):
         TABLE.replace("\n", "\t\n").replace("H1\t\n", "H1\n"),  # Roadmap's delimiter at the end of rows
         TABLE.replace("\n", "\t\n"),
         b"\xef\xbb\xbf" + TABLE.encode(),
-        gzip.compress(TABLE.encode()),
+        gzip.compress(TABLE.encode(), mtime=0),
     ],
 )
 def test_tables(write, text):

@@ -501,7 +501,7 @@ WHAT = "a GTF, GFF3, BED6 or a table of genes with a header"
         (b"", f"PATH is empty: give {WHAT}"),
         (b"  \n\n", f"PATH is empty: give {WHAT}"),
         (b"\x26\xfc\x8f\x88\x04\x00\x0a\x00", f"PATH is a binary file: give {WHAT}"),
-        (gzip.compress(b"BAM\x01\x00\x00"), f"PATH is a binary file: give {WHAT}"),
+        (gzip.compress(b"BAM\x01\x00\x00", mtime=0), f"PATH is a binary file: give {WHAT}"),
         (b"BZh91AY", f"PATH is not {WHAT} but compressed with bzip2: unpack it or compress it with gzip"),
         (b"PK\x03\x04abc", f"PATH is not {WHAT} but a zip archive (an Excel workbook is one): unpack it or save it as tab-separated text"),
         ("gene_id".encode("utf-16"), f"PATH is not {WHAT} but UTF-16 text: save it as UTF-8"),
