@@ -20,7 +20,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from deepchrome_files import write_cell
+from released_weights import released
 
 import genexp_scverse as gx
 from genexp_scverse.cli import main
@@ -86,6 +88,7 @@ def simulated(tmp_path_factory) -> Path:
     tpm.to_csv(here / "rna.tsv.gz", sep="\t")
     mixed = pd.DataFrame({"K562": np.log1p(tpm["K562"]), "H1": tpm["H1"].round().astype(int)})
     mixed.to_csv(here / "expression.tsv", sep="\t")
+    torch.save(released(), here / "E003_attchrome_avgAUC_model.pt")
     return here
 
 

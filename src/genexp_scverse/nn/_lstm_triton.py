@@ -8,16 +8,23 @@ compile (it needs a C compiler).
 from __future__ import annotations
 
 import subprocess
+from typing import Any
 
 import torch
-import triton
-import triton.language as tl
-from triton.errors import TritonError
 
 from genexp_scverse._logging import logger
 from genexp_scverse.nn import _lstm_torch
 from genexp_scverse.nn._lstm_torch import Mixing, mix, products
 
+try:
+    import triton
+    import triton.language as tl
+    from triton.errors import TritonError
+except ModuleNotFoundError:
+    # torch for the CPU alone comes without it
+    triton, tl, TritonError = None, None, RuntimeError
+
+_compiled: Any = triton.jit if triton is not None else lambda function: function
 _ROWS = 16
 """Rows of the batch that a program reads: the fewest that triton multiplies."""
 _FAILURES = (TritonError, RuntimeError, OSError, ImportError, subprocess.SubprocessError)
@@ -28,7 +35,7 @@ __all__ = ["backward", "fits", "forward", "mix", "products"]
 
 def fits(n_hidden: int) -> bool:
     """Tell whether a program holds hidden states of this length."""
-    return 16 <= n_hidden <= 64 and n_hidden & (n_hidden - 1) == 0 and not _failed
+    return triton is not None and n_hidden in (16, 32, 64) and not _failed
 
 
 def forward(
@@ -89,7 +96,7 @@ def _say(error: Exception) -> None:
     _failed.append(str(error))
 
 
-@triton.jit
+@_compiled
 def _read(gates, cell, state, weight, n_steps, batch, n_read, H: tl.constexpr, ROWS: tl.constexpr):
     lane = tl.program_id(0).to(tl.int64)
     rows, units = tl.program_id(1) * ROWS + tl.arange(0, ROWS), tl.arange(0, H)
@@ -122,7 +129,7 @@ def _read(gates, cell, state, weight, n_steps, batch, n_read, H: tl.constexpr, R
         tl.store(hidden, h, mask=there)
 
 
-@triton.jit
+@_compiled
 def _go_back(
     gates, cell, weight, given, weights, vectors, slopes, query, n_steps, batch, n_read, n_groups,
     GIVEN: tl.constexpr, H: tl.constexpr, ROWS: tl.constexpr,

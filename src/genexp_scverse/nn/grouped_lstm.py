@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from types import ModuleType
 from typing import Any
@@ -275,7 +274,7 @@ def _recurrence(like: torch.Tensor, n_hidden: int) -> ModuleType:
         from genexp_scverse.nn import _lstm_numba
 
         return _lstm_numba
-    if like.dtype == torch.float32 and like.is_cuda and importlib.util.find_spec("triton") is not None:
+    if like.dtype == torch.float32 and like.is_cuda:
         from genexp_scverse.nn import _lstm_triton
 
         return _lstm_triton if _lstm_triton.fits(n_hidden) else _lstm_torch
