@@ -3,8 +3,8 @@
 A lane is one LSTM. Its gates, weights and states stay in the cache from the matrix product of a step to what is done
 with its result, and between two steps nothing returns to Python. The length of the hidden state is known when the
 steps are compiled, and their indices are unsigned, since a signed one may count from the end: both let the compiler
-make vector instructions of the inner loops. For the arrays see :mod:`._lstm_torch`, which says
-the same in fewer words and runs on every device.
+make vector instructions of the inner loops. For the arrays see :mod:`._lstm_torch`, which says the same in fewer words
+and runs on every device.
 """
 
 from __future__ import annotations

@@ -36,10 +36,10 @@ class AttentiveChrome(TorchGeneModel):
 
     The default departs from the published setting where that is better on real data: bins are read in the direction
     of transcription and five at a step, signal is log-transformed and scaled by statistics of the training genes,
-    label and level are learned together, and training takes AdamW with a one-cycle rate. ``setting="paper"`` is the published one
-    (Singh et al. 2017, NeurIPS, "Attend and Predict"): raw signal, not strand-oriented, label alone, all weights
-    from U(-0.1, 0.1), Adam at 2e-4 with batches of 16, 30 epochs, gradients clipped to norm 1, best epoch by
-    validation AUROC.
+    label and level are learned together, and training takes AdamW with a one-cycle rate. ``setting="paper"`` is the
+    published one (Singh et al. 2017, NeurIPS, "Attend and Predict"): raw signal, not strand-oriented, label alone,
+    all weights from U(-0.1, 0.1), Adam at 2e-4 with batches of 16, 30 epochs, gradients clipped to norm 1, best
+    epoch by validation AUROC.
 
     Parameters
     ----------
