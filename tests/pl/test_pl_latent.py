@@ -99,3 +99,26 @@ def test_it_survives_a_file(mdata, tmp_path):
     again = gx.io.read_mudata(tmp_path / "m.h5mu")
     for one, other in zip(drawn(gx.pl.reconstruction(mdata)), drawn(gx.pl.reconstruction(again)), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_history_sets_stages_apart():
+    frame = pd.DataFrame(
+        {
+            "stage": ["vae", "vae", "predictor", "predictor", "predictor"],
+            "valid_loss": [-3.0, -4.0, 0.9, 0.8, 0.85],
+            "valid_auroc": [np.nan, np.nan, 0.8, 0.9, 0.88],
+            "valid_score": [3.0, 4.0, 0.8, 0.9, 0.88],
+        },
+        index=pd.RangeIndex(1, 6, name="epoch"),
+    )
+    ax = gx.pl.history(frame)
+    lines = {}
+    for line in ax.get_lines():
+        lines.setdefault(line.get_label(), []).append(line.get_xdata())
+    # no line leads from the loss of one stage to that of the next
+    np.testing.assert_array_equal(lines["valid loss"][0], [1, 2])
+    np.testing.assert_array_equal(lines["valid loss"][1], [3, 4, 5])
+    # the score of the first stage is on another scale
+    assert "best epoch 4" in lines
+    assert [t.get_text() for t in ax.texts] == ["vae", "predictor"]
+    assert [line.get_xdata()[0] for line in ax.get_lines() if line.get_xdata()[0] == 2.5]

@@ -23,7 +23,8 @@ def history(model_or_history: Any, *, keys: Sequence[str] | None = None, ax: Axe
     """Draw losses (left axis) and metrics (right axis) by epoch.
 
     The best epoch, where ``valid_score`` is largest, is marked by a vertical line: its weights are what the
-    trained model keeps. Values of training genes are dashed, those of validation genes solid.
+    trained model keeps. Where there are stages, as in a column ``stage``, they are named and set apart, and the best
+    epoch is that of the last one. Values of training genes are dashed, those of validation genes solid.
 
     Parameters
     ----------
@@ -66,19 +67,25 @@ def history(model_or_history: Any, *, keys: Sequence[str] | None = None, ax: Axe
         twin.spines[["top", "left"]].set_visible(False)
         twin.tick_params(labelsize=_style.SMALL)
     handles = []
+    stages = _stages(frame)
     for key in losses + metrics:
-        values = frame[key].dropna()
         style: dict[str, Any] = {
             "linestyle": (0, (4, 2)) if key.startswith("train") else "-",
             "color": color[key],
+            "marker": "o" if frame[key].notna().sum() < 15 else None,
+            "markersize": 3,
+            "linewidth": 1.6,
+            "label": _words(key),
         }
-        marker = "o" if len(values) < 15 else None
         target = axis["loss" if key in losses else "metric"]
-        (line,) = target.plot(
-            values.index, values, label=_words(key), marker=marker, markersize=3, linewidth=1.6, **style
-        )
+        # what one stage minimises has no line to what the next does
+        for _, part in stages:
+            values = part[key].dropna()
+            if len(values):
+                (line,) = target.plot(values.index, values, **style)
         handles.append(line)
-    best = frame[_SCORE].idxmax() if _SCORE in frame and frame[_SCORE].notna().any() else None
+    last = pd.concat([part for stage, part in stages if stage == stages[-1][0]])
+    best = last[_SCORE].idxmax() if _SCORE in last and last[_SCORE].notna().any() else None
     best_style: dict[str, Any] = {"color": _style.GREY, "linestyle": ":", "linewidth": 1.2}
     if best is not None:
         handles.append(_style.proxy(f"best epoch {best}", **best_style))
@@ -88,6 +95,10 @@ def history(model_or_history: Any, *, keys: Sequence[str] | None = None, ax: Axe
     if losses and metrics:
         axis["metric"].set_ylabel(_metric_label(metrics))
     room = _style.legend_above(ax, handles, others=[axis["metric"]] if losses and metrics else [])
+    for i, (stage, part) in enumerate(stages if len(stages) > 1 else []):
+        ax.text(part.index[0], 0.01, stage, transform=ax.get_xaxis_transform(), color=_style.GREY, fontsize="x-small")
+        if i < len(stages) - 1:
+            ax.axvline(part.index[-1] + 0.5, ymax=1 - room, color=_style.GREY, linewidth=0.8, zorder=1)
     if best is not None:
         ax.axvline(float(best), ymax=1 - room, label=f"best epoch {best}", zorder=1, **best_style)
     return ax
@@ -100,6 +111,14 @@ def _frame(source: Any) -> pd.DataFrame:
         msg = f"got {what}: give a trained model (model.train()) or its .history, a data frame by epoch"
         raise InputError(msg)
     return frame
+
+
+def _stages(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Give the epochs of every stage of the training in order; all of them where there are no stages."""
+    if "stage" not in frame:
+        return [("", frame)]
+    run = (frame["stage"] != frame["stage"].shift()).cumsum()
+    return [(str(part["stage"].iloc[0]), part) for _, part in frame.groupby(run)]
 
 
 def _columns(frame: pd.DataFrame, keys: Sequence[str] | None) -> tuple[list[str], list[str]]:

@@ -10,13 +10,17 @@ from genexp_scverse._errors import InputError
 
 
 class Limit(NamedTuple):
-    """Range of a number, or of every number of a list of `length`; `below` excludes the largest value."""
+    """Range of a number, or of every number of a list; `below` excludes the largest value.
+
+    A list has `length` numbers, or, where that is None, `shortest` of them at least.
+    """
 
     low: float
     high: float = float("inf")
     whole: bool = True
-    length: int = 0
+    length: int | None = 0
     below: bool = False
+    shortest: int = 0
 
 
 def check_limits(hyperparameters: Mapping[str, Any], limits: Mapping[str, Limit]) -> None:
@@ -26,14 +30,17 @@ def check_limits(hyperparameters: Mapping[str, Any], limits: Mapping[str, Limit]
         raise InputError(msg)
     for name, limit in limits.items():
         value = hyperparameters[name]
-        values = value if limit.length and isinstance(value, list | tuple) else [value]
         kind = Integral if limit.whole else (int, float)
-        fits = len(values) == max(1, limit.length) and all(
+        values = [value] if limit.length == 0 else value
+        fits = isinstance(values, list | tuple) and all(
             isinstance(v, kind) and not isinstance(v, bool) and limit.low <= float(v) <= limit.high for v in values
         )
+        if fits and limit.length != 0:
+            fits = len(values) >= limit.shortest if limit.length is None else len(values) == limit.length
         if not fits or (limit.below and value == limit.high):
             what = "whole number" if limit.whole else "number"
-            many = f"{limit.length} {what}s" if limit.length else f"a {what}"
+            many = "a list of " if limit.length is None else ""
+            many += f"{limit.length or ''} {what}s".lstrip() if limit.length != 0 else f"a {what}"
             above = "" if limit.high == float("inf") else f", {'below' if limit.below else 'at most'} {limit.high:g}"
             msg = f"{name}={value!r} is not possible: give {many} of at least {limit.low:g}{above}"
             raise InputError(msg)

@@ -1,11 +1,9 @@
-"""Hyperparameters of SimpleChrome that are words and lists."""
+"""Hyperparameters of SimpleChrome that are words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from genexp_scverse._errors import InputError, some
 
@@ -14,8 +12,6 @@ CHOICES = {
     "combine": ("attention", "mean", "concatenation"),
     "likelihood": ("auto", "normal", "poisson", "nb", "tanh"),
 }
-LISTS = {"n_filters": 1, "n_hidden": 0, "n_predictor": 1}
-"""Lists of whole numbers, with their smallest length."""
 
 
 def check_choices(hyper: Mapping[str, Any]) -> None:
@@ -23,18 +19,6 @@ def check_choices(hyper: Mapping[str, Any]) -> None:
     for name, known in CHOICES.items():
         if hyper[name] not in known:
             msg = f"{name}={hyper[name]!r} is not known: choose one of {', '.join(known)}"
-            raise InputError(msg)
-
-
-def check_widths(hyper: Mapping[str, Any]) -> None:
-    """Raise for a list of layers that is none."""
-    for name, fewest in LISTS.items():
-        value = hyper[name]
-        whole = isinstance(value, list | tuple) and all(
-            isinstance(v, int | np.integer) and not isinstance(v, bool) and v >= 1 for v in value
-        )
-        if not whole or len(value) < fewest:
-            msg = f"{name}={value!r} is not possible: give a list of whole numbers of at least 1, such as [64, 32]"
             raise InputError(msg)
 
 

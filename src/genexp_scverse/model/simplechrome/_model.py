@@ -16,7 +16,7 @@ from genexp_scverse.model.base._data import PairBatches
 from genexp_scverse.model.base._registration import split_values
 from genexp_scverse.model.base._statistics import standardised
 from genexp_scverse.model.base._tables import GeneTables
-from genexp_scverse.model.simplechrome._checks import check_choices, check_widths, chosen_likelihood
+from genexp_scverse.model.simplechrome._checks import check_choices, chosen_likelihood
 from genexp_scverse.model.simplechrome._context import ContextTables, RefreshLatents, encoded
 from genexp_scverse.model.simplechrome._module import SimpleChromeModule
 from genexp_scverse.model.simplechrome._outputs import LatentOutputs
@@ -111,8 +111,11 @@ class SimpleChromeVAE(LatentOutputs):
         "beta": Limit(0, whole=False),
         "warmup": Limit(0, 1, whole=False),
         "elbo_weight": Limit(0, whole=False),
+        "n_filters": Limit(1, length=None, shortest=1),
         "kernel_size": Limit(1),
         "pool_size": Limit(1),
+        "n_hidden": Limit(1, length=None),
+        "n_predictor": Limit(1, length=None, shortest=1),
         "shrinkage": Limit(0, whole=False),
         "slope": Limit(0, 1, whole=False),
         "dropout": Limit(0, 1, whole=False, below=True),
@@ -180,7 +183,6 @@ class SimpleChromeVAE(LatentOutputs):
     def _network(self) -> SimpleChromeModule:
         hyper, setup = self.hyperparameters_, self.setup_
         check_choices(hyper)
-        check_widths(hyper)
         network = {
             k: v for k, v in hyper.items() if k not in ("stranded", "transform", "mode", "neighbors", "shrinkage")
         }

@@ -263,7 +263,7 @@ class Predictor(nn.Module):
             self.context = NeighborConcatenation(n_latent, self.edges.n_out, n_places=n_neighbors)
         if self.context is not None:
             self.context_dropout = nn.Dropout(dropout)
-            self.joined = nn.Linear(self.context.n_out, widths[1])
+            self.joined = nn.Linear(widths[1] + self.context.n_out, widths[1])
             self.joined_act = nn.ReLU()
         self.hidden = nn.Sequential(nn.Dropout(dropout))
         for n_in, n_out in itertools.pairwise(widths[1:]):
@@ -295,7 +295,8 @@ class Predictor(nn.Module):
             )
             neighbors = self._turned(batch["neighbor_latent"])
             context, out["attention"] = self.context(own, neighbors, edges, there)
-            own = own + self.joined_act(self.joined(self.context_dropout(context)))
+            both = torch.cat([own, self.context_dropout(context)], dim=1)
+            own = own + self.joined_act(self.joined(both))
         return {**self.head(self.hidden(own)), **out}
 
     def _turned(self, latent: torch.Tensor) -> torch.Tensor:
