@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +15,9 @@ import torch
 from scipy.special import expit
 from torch import nn
 
-from genexp_scverse.nn import _lstm_numba
-from genexp_scverse.nn.grouped_lstm import GroupedLSTM
+from genexp_scverse.nn import _lstm_numba, _lstm_torch
+from genexp_scverse.nn._lstm_torch import Mixing
+from genexp_scverse.nn.grouped_lstm import GroupedLSTM, _arrays
 
 TOLERANCE = {torch.float64: {"atol": 1e-12, "rtol": 1e-10}, torch.float32: {"atol": 2e-6, "rtol": 2e-5}}
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -249,3 +254,67 @@ def test_gpu_gives_the_same_numbers():
         found.append([each.cpu() for each in (mixed, attention, *slopes)])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+def passes(recurrence, *, of_input: bool, dense: bool):
+    """All that a form of the recurrence gives back, forward and backward, on the same numbers."""
+    groups, n_steps, batch, n_hidden, n_inputs = 2, 5, 19, 16, 3
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    weight, query = 0.3 * drawn(2 * groups, n_hidden + n_inputs + 1, 4 * n_hidden), drawn(2 * groups, n_hidden)
+    arrays = _arrays(weight, (2 * groups, n_steps, batch, n_hidden, n_inputs), n_kept=n_steps)
+    arrays[2][:, :-1, :, n_hidden:-1] = drawn(2 * groups, n_steps, batch, n_inputs)
+    scores = recurrence.forward(*arrays, weight, query, groups)
+    hidden = arrays[2][:, 1:, :, :n_hidden].clone()
+    given, none = drawn(2 * groups, n_steps, batch, n_hidden), torch.empty(0, 0, 0)
+    mixing = Mixing(
+        drawn(groups, n_steps, batch), drawn(2 * groups, batch, n_hidden), drawn(groups, n_steps, batch), query
+    )
+    if dense:
+        mixing = Mixing(none, none, none, none.flatten(1))
+    else:
+        given = torch.empty(0, 0, 0, 0)
+    d_x = torch.zeros(2 * groups, n_steps if of_input else 0, batch, n_inputs)
+    return [scores, hidden, *recurrence.backward(*arrays, weight, given, mixing, d_x), d_x]
+
+
+WAYS = [{"of_input": a, "dense": b} for a in (True, False) for b in (True, False)]
+
+
+@pytest.mark.parametrize("ways", WAYS)
+def test_compiled_loops_say_what_torch_says(ways):
+    for ours, theirs in zip(passes(_lstm_numba, **ways), passes(_lstm_torch, **ways), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+
+
+def test_gpu_kernels_say_what_torch_says():
+    """The kernels in triton's interpreter, which reads the environment when they are defined."""
+    pytest.importorskip("triton", reason="needs triton")
+    code = (
+        "import torch, test_nn_grouped_lstm as t\n"
+        "from genexp_scverse.nn import _lstm_torch, _lstm_triton\n"
+        "for ways in t.WAYS:\n"
+        "    for a, b in zip(t.passes(_lstm_triton, **ways), t.passes(_lstm_torch, **ways), strict=True):\n"
+        "        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4)\n"
+        "assert not _lstm_triton._failed\n"
+    )
+    here = str(Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=here, env={**os.environ, "TRITON_INTERPRET": "1"})
+
+
+def test_where_triton_cannot_compile_torch_takes_over(caplog, monkeypatch):
+    pytest.importorskip("triton", reason="needs triton")
+    from genexp_scverse.nn import _lstm_triton
+
+    monkeypatch.setattr(_lstm_triton, "_failed", [])
+    assert _lstm_triton.fits(32)
+    assert not any(_lstm_triton.fits(n) for n in (8, 24, 128))
+    # there is no driver for the CPU
+    found = passes(_lstm_triton, of_input=True, dense=False)
+    for ours, theirs in zip(found, passes(_lstm_torch, of_input=True, dense=False), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    assert caplog.text.count("take the slow path") == 1
+    assert not _lstm_triton.fits(32)

@@ -90,7 +90,15 @@ def backward(
         d_cell *= f
         torch.cat(by_gate, dim=2, out=gates[:, t])
         later = torch.bmm(gates[:, t], weight[:, :n_hidden].transpose(1, 2))
-    d_gates = gates.flatten(1, 2)
+    return from_gates(gates, state, weight, mixing, d_x)
+
+
+def from_gates(
+    d_gates: torch.Tensor, state: torch.Tensor, weight: torch.Tensor, mixing: Mixing, d_x: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what `backward` does from the gradients of the gates' inputs."""
+    n_hidden = d_gates.shape[3] // 4
+    d_gates, query = d_gates.flatten(1, 2), mixing.query
     if d_x.numel():
         d_x.copy_(torch.bmm(d_gates, weight[:, n_hidden:-1].transpose(1, 2)).view_as(d_x))
     d_weight = torch.bmm(state[:, :-1].flatten(1, 2).transpose(1, 2), d_gates)

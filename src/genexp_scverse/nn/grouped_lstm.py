@@ -19,8 +19,9 @@ class GroupedLSTM(nn.Module):
 
     The numbers are those of a :class:`torch.nn.LSTM` per group, forward and gradients. All groups and both
     directions take each step together, as one batched matrix product over [hidden state, input, 1] and one pass
-    over the gates; the backward pass is written by hand in the same way. On the CPU in float32 the recurrence is
-    compiled when first used, and its lanes (groups x directions) are shared by as many threads as torch may use.
+    over the gates; the backward pass is written by hand in the same way. In float32 the recurrence is compiled when
+    first used: on the CPU its lanes (groups x directions) are shared by as many threads as torch may use, and on a GPU
+    with triton it is one kernel, where `n_hidden` is 16, 32 or 64.
     A second derivative is not available, and autocast does not apply.
 
     Parameters
@@ -186,10 +187,12 @@ class _Run:
         self.n_directions, self.n_groups, _, self.n_hidden = weight_hh.shape
         joined = torch.cat([weight_hh, weight_ih, (bias_ih + bias_hh).unsqueeze(-1)], dim=-1)
         self.weight = joined.flatten(0, 1).transpose(1, 2).contiguous()
-        self.recurrence, self.spare = _recurrence(x), spare
+        self.recurrence, self.spare = _recurrence(x, self.n_hidden), spare
         lanes, steps = self.n_directions * self.n_groups, x.shape[2]
         shape = (lanes, steps, x.shape[0], self.n_hidden, x.shape[3])
-        self.arrays = _arrays(x, shape, n_kept=1) if spare is None else spare.take(x, shape)
+        # without a way back gates and cells are scratch, but for kernels that read all steps by themselves
+        n_kept = steps if x.is_cuda else 1
+        self.arrays = _arrays(x, shape, n_kept=n_kept) if spare is None else spare.take(x, shape)
         gates, cell, self.state = self.arrays
         to_read = self.state[:, :-1, :, self.n_hidden : -1].unflatten(0, (-1, self.n_groups))
         x = x.detach().permute(1, 2, 0, 3)
@@ -265,9 +268,14 @@ def _arrays(like: torch.Tensor, shape: tuple[int, ...], *, n_kept: int) -> tuple
     return gates, cell, state
 
 
-def _recurrence(like: torch.Tensor) -> ModuleType:
-    if like.device.type != "cpu" or like.dtype != torch.float32:
-        return _lstm_torch
-    from genexp_scverse.nn import _lstm_numba
+def _recurrence(like: torch.Tensor, n_hidden: int) -> ModuleType:
+    """Choose what runs the steps; the functions of all are those of the form in torch."""
+    if like.dtype == torch.float32 and like.device.type == "cpu":
+        from genexp_scverse.nn import _lstm_numba
 
-    return _lstm_numba
+        return _lstm_numba
+    if like.dtype == torch.float32 and like.is_cuda:
+        from genexp_scverse.nn import _lstm_triton
+
+        return _lstm_triton if _lstm_triton.fits(n_hidden) else _lstm_torch
+    return _lstm_torch
