@@ -302,7 +302,10 @@ def test_one_model_of_several_cells(folder, tmp_path, caplog):
         (["--cells", "all", "--pooled", "--leave-out", "E999"], "not among the cells: choose from E003, E112, E123"),
         (["--cells", "E003", "--pooled", "--leave-out", "E003"], "leaves no cell to train on"),
         (["--cells", "E003", "--base-url", "http://127.0.0.1:1"], "--data reads a folder and --base-url fetches"),
-        (["--cells", "E003", "--models", "Deepchrome"], "there is no model 'Deepchrome': choose one of AttentiveChrome, DeepChrome"),
+        (
+            ["--cells", "E003", "--models", "Deepchrome"],
+            "there is no model 'Deepchrome': choose one of AttentiveChrome, DeepChrome",
+        ),
         (["--cells", "E003", "--settings", "papr"], "--settings papr: DeepChrome, Linear have the settings"),
         (["--cells", "E003", "--settings", ","], "choose from them"),
     ],
