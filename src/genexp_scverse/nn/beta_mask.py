@@ -286,7 +286,7 @@ def combine(first: BetaParameters, second: BetaParameters, *, exact: bool = Fals
 
 
 def beta_std(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Standard deviation sqrt(a b / (a + b + 1)) / (a + b) of Beta(a, b).
+    """Return the standard deviation sqrt(a b / (a + b + 1)) / (a + b) of Beta(a, b).
 
     Examples
     --------
