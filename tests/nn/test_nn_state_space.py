@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from genexp_scverse import InputError
-from genexp_scverse.nn.mamba import MambaLayer, by_kernel, selective_scan
+from genexp_scverse.nn.mamba import MambaLayer, _by_kernel, selective_scan
 from genexp_scverse.nn.ssd import SSDLayer, scan_states, ssd
 
 
@@ -128,7 +128,7 @@ def test_arguments_of_the_kernel_have_its_layout():
         return torch.stack(ys, 2)
 
     arguments = selective_arguments(40)
-    assert_same(by_kernel(kernel, *arguments), selective_scan(*arguments), arguments)
+    assert_same(_by_kernel(kernel, *arguments), selective_scan(*arguments), arguments)
 
 
 def causal(x, weight, bias):

@@ -124,7 +124,7 @@ def selective_scan(
     """
     kernel = _kernel() if x.is_cuda else None
     if kernel is not None:
-        return by_kernel(kernel, x, step, rate, b, c)
+        return _by_kernel(kernel, x, step, rate, b, c)
     length = x.shape[1]
     if missing := -length % RUN:
         # without a step the state stays, and nothing is added
@@ -133,7 +133,7 @@ def selective_scan(
         return _Scan.apply(x, step, rate, b, c)[:, :length]
 
 
-def by_kernel(
+def _by_kernel(
     kernel: Callable[..., torch.Tensor],
     x: torch.Tensor,
     step: torch.Tensor,
