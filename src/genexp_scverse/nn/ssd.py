@@ -197,9 +197,9 @@ class _WithinChunks(torch.autograd.Function):
         decays, weights = _pairs(cumulated, b, c)
         d_x = torch.einsum("bkhij,bkihp->bkjhp", weights, d_y)
         d_weights = torch.einsum("bkihp,bkjhp->bkhij", d_y, x)
-        d_scores = (d_weights * decays).sum(2).to(b.dtype)
         d_exponents = (d_weights * weights).to(cumulated.dtype)
         d_cumulated = (d_exponents.sum(4) - d_exponents.sum(3)).transpose(2, 3)
+        d_scores = d_weights.mul_(decays).sum(2)
         return d_x, d_cumulated, d_scores.transpose(2, 3) @ c, d_scores @ b
 
 
