@@ -122,7 +122,7 @@ def selective_scan(
     >>> [round(y, 4) for y in selective_scan(one, one, torch.log(torch.tensor([[0.5]])), one, one).flatten().tolist()]
     [1.0, 1.5, 1.75, 1.875]
     """
-    kernel = _kernel() if x.is_cuda else None
+    kernel = _kernel() if x.is_cuda and x.dtype != torch.float64 else None
     if kernel is not None:
         return _by_kernel(kernel, x, step, rate, b, c)
     length = x.shape[1]
