@@ -1,0 +1,66 @@
+"""Dilated convolutions: the light backbone."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from genexp_scverse._errors import InputError
+from genexp_scverse.nn._layers import Norm
+
+
+class DilatedLayer(nn.Module):
+    """Residual block x + W gelu(conv(norm(x))), with a dilated convolution that sees both sides alike.
+
+    Layers in a row double the dilation: see :meth:`dilation_of`. A stack of n layers with kernel 3 sees
+    2^(n + 1) - 1 positions as long as the dilation does not start again.
+
+    Parameters
+    ----------
+    width
+        Channels of the input and output.
+    dilation
+        Distance between the positions under the kernel.
+    kernel
+        Positions under the kernel, an odd number.
+    dropout
+        Share of the channels of every position that is left out in training.
+
+    Raises
+    ------
+    InputError
+        For an even kernel.
+
+    Examples
+    --------
+    >>> layer = DilatedLayer(16, dilation=4)
+    >>> layer(torch.zeros(2, 100, 16)).shape
+    torch.Size([2, 100, 16])
+    """
+
+    def __init__(self, width: int, *, dilation: int = 1, kernel: int = 3, dropout: float = 0.0):
+        super().__init__()
+        if kernel % 2 == 0:
+            msg = f"kernel is {kernel}: it has to be odd, so that a position sees both sides alike"
+            raise InputError(msg)
+        self.norm = Norm(width)
+        self.conv = nn.Conv1d(width, width, kernel, padding=dilation * (kernel // 2), dilation=dilation)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, L, width) of `x` of that shape."""
+        hidden = self.conv(self.norm(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.out(self.dropout(F.gelu(hidden)))
+
+    @staticmethod
+    def dilation_of(layer: int, n_dilations: int) -> int:
+        """Return 2 to the power of the number of the layer, starting again at 1 after `n_dilations` layers.
+
+        Examples
+        --------
+        >>> [DilatedLayer.dilation_of(i, 3) for i in range(5)]
+        [1, 2, 4, 1, 2]
+        """
+        return 2 ** (layer % n_dilations)
