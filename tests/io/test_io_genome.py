@@ -74,7 +74,7 @@ def test_blocks_and_kinds_of_reading_make_no_difference(files, store, monkeypatc
 
     monkeypatch.setattr(_bigwig_blocks, "_DENSE", 0.0 if dense else 10.0)
     monkeypatch.setattr(_bigwig_bases, "BLOCK_BASES", 64)
-    monkeypatch.setattr(genome_write, "_PIECE", 16)
+    monkeypatch.setattr(genome_write, "_PAGE", 16)
     other = gx.io.write_genome(files / "other", sheet=files / "sheet.tsv")
     assert not other.has_codes
     for chrom, size in store.chrom_sizes.items():
@@ -161,7 +161,7 @@ def test_stretches_without_signal_take_no_room(tmp_path):
     store = gx.io.write_genome(tmp_path / "g", sheet=sheet)
     file = (tmp_path / "g" / "signal" / "chr1.npy").stat()
     assert file.st_size > 4 * size
-    if hasattr(file, "st_blocks") and file.st_blocks * 512 > size:
+    if hasattr(file, "st_blocks") and file.st_blocks * 512 > size / 100:
         pytest.skip("needs a file system with holes")
     assert store.signal("chr1", [29_999_999], [30_000_002])[0, 0].tolist() == [0, 3, 0]
 

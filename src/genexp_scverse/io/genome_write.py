@@ -28,7 +28,7 @@ from genexp_scverse.io.genome_store import GenomeStore, read_genome
 from genexp_scverse.io.sheet import read_sheet
 from genexp_scverse.io.store import put_in_place
 
-_PIECE = 2**16
+_PAGE = 4096
 
 
 def write_genome(
@@ -282,12 +282,15 @@ def _packed(bins: np.ndarray, kind: np.dtype, track: Track, where: str) -> np.nd
 
 
 def _write_some(file, place: int, values: np.ndarray) -> None:
-    """Write an array, and leave out stretches of zeros: the file is one of zeros already."""
-    for first in range(0, len(values), _PIECE):
-        piece = values[first : first + _PIECE]
-        if piece.any():
-            file.seek(place + first * values.itemsize)
-            file.write(piece.data)
+    """Write an array, and leave out pages of zeros: the file is one of zeros already, and a hole takes no room."""
+    size = values.itemsize
+    edges = np.arange(-(place % _PAGE) // size, len(values), _PAGE // size).clip(0)
+    used = np.logical_or.reduceat(values != 0, edges)
+    change = np.flatnonzero(np.diff(used, prepend=False, append=False))
+    edges = np.append(edges, len(values))
+    for first, last in zip(edges[change[::2]], edges[change[1::2]], strict=True):
+        file.seek(place + int(first) * size)
+        file.write(values[first:last].data)
 
 
 def _bytes_needed(sizes: dict[str, int], codes: bool, n_tracks: int, bin_size: int, kind: np.dtype) -> int:
