@@ -28,7 +28,8 @@ from genexp_scverse.io.genome_store import GenomeStore, read_genome
 from genexp_scverse.io.sheet import read_sheet
 from genexp_scverse.io.store import put_in_place
 
-_PAGE = 4096
+# larger than a page of the file system: a file in a hundred thousand pieces is slow to read and to delete
+_PAGE = 2**18
 
 
 def write_genome(
@@ -45,7 +46,7 @@ def write_genome(
     For windows that are too many or too long to be kept per gene. The folder holds ``manifest.json`` and, for
     every chromosome, ``codes/<chrom>.npy`` (uint8, A C G T N = 0 1 2 3 4) and ``signal/<chrom>.npy`` (tracks x
     bins; bin i is the mean of bases ``[i * bin_size, (i + 1) * bin_size)``, 0-based, where bases without a value
-    and beyond the end of the chromosome count as 0). Stretches without signal take no room on most file systems.
+    and beyond the end of the chromosome count as 0). Long stretches without signal take no room on most file systems.
     Chromosomes are those that the FASTA and a track both have, under the names of the FASTA; a chromosome that
     one of the tracks lacks is 0 there. Unplaced and alternative sequences are left out unless `chroms` names them.
 
@@ -282,7 +283,7 @@ def _packed(bins: np.ndarray, kind: np.dtype, track: Track, where: str) -> np.nd
 
 
 def _write_some(file, place: int, values: np.ndarray) -> None:
-    """Write an array, and leave out pages of zeros: the file is one of zeros already, and a hole takes no room."""
+    """Write an array, and leave out long stretches of zeros: the file is one of zeros already, a hole takes no room."""
     size = values.itemsize
     edges = np.arange(-(place % _PAGE) // size, len(values), _PAGE // size).clip(0)
     used = np.logical_or.reduceat(values != 0, edges)
