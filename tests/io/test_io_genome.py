@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -164,6 +166,31 @@ def test_stretches_without_signal_take_no_room(tmp_path):
     if hasattr(file, "st_blocks") and file.st_blocks * 512 > size / 100:
         pytest.skip("needs a file system with holes")
     assert store.signal("chr1", [29_999_999], [30_000_002])[0, 0].tolist() == [0, 3, 0]
+
+
+def test_memory_does_not_grow_with_what_is_read(tmp_path):
+    pytest.importorskip("resource", reason="needs a system that tells resources used")
+    size = 60_000_000
+    sheet = one_track(tmp_path, [3.0], {"chr1": size}, start=30_000_000)
+    gx.io.write_genome(tmp_path / "g", sheet=sheet)
+    code = """
+import resource, sys
+import numpy as np
+import genexp_scverse as gx
+store = gx.io.read_genome(sys.argv[1])
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+store.signal("chr1", [0], [200_000])
+before, total = peak(), 0.0
+for first in range(0, 60_000_000, 1_600_000):
+    start = np.minimum(first + 200_000 * np.arange(8), 59_800_000)
+    total += store.signal("chr1", start, start + 200_000).sum()
+print(peak() - before, total)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "g"], capture_output=True, text=True, check=True)
+    growth, total = map(float, done.stdout.split())
+    assert total == 3
+    # 240 MB were read
+    assert growth < 60
 
 
 def test_chromosomes_are_those_of_both(files, caplog):

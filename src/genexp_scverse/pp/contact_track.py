@@ -105,7 +105,7 @@ def contact_track(
     )
     about: dict[str, object] = {"upstream": int(upstream), "downstream": int(downstream), "bin_size": int(bin_size)}
     about["stranded"] = bool(stranded)
-    tss = mdata.obs["tss"].to_numpy(np.float64)[rows].astype(np.int64)
+    tss = pd.to_numeric(mdata.obs["tss"].iloc[rows]).to_numpy(np.int64)
     if contacts is None:
         blocks = _power_law(mdata, windows, tss, n_bins, int(bin_size))
         about |= {"source": "power law", "exponent": EXPONENT, "near": NEAR}
