@@ -66,7 +66,7 @@ def _bin_block(
     if high <= low:
         return None
     try:
-        if _is_dense(bw, track, chrom, low, high):
+        if is_dense(bw, track, chrom, low, high):
             value = np.full(last - first, np.nan, dtype=np.float32)
             value[low - first : high - first] = bw.values(chrom, low, high, numpy=True)
             found = None
@@ -80,12 +80,12 @@ def _bin_block(
     if found is None:
         check_sign(track.path, scale, np.nanmin(value, initial=0))
         return bin_bases(value, windows - first, **options._asdict())
-    intervals = _intervals(found, track, chrom)
+    intervals = as_intervals(found, track, chrom)
     check_sign(track.path, scale, intervals.value.min())
     return bin_intervals(intervals, windows, **options._asdict())
 
 
-def _is_dense(bw, track: Track, chrom: str, low: int, high: int) -> bool:
+def is_dense(bw, track: Track, chrom: str, low: int, high: int) -> bool:
     """Look into the middle of a block; NaN in a file are found in its intervals alone."""
     header = track.header
     if not header.finite or header.intervals < _DENSE * header.covered:
@@ -113,7 +113,8 @@ def _blocks(starts: np.ndarray, length: int, track: Track, n_bins: int) -> Itera
     yield slice(first, len(start))
 
 
-def _intervals(found: tuple, track: Track, chrom: str) -> Intervals:
+def as_intervals(found: tuple, track: Track, chrom: str) -> Intervals:
+    """Give what pyBigWig found as arrays; raise InputError where values are not finite or intervals overlap."""
     table = np.fromiter(found, dtype=[("start", np.int64), ("end", np.int64), ("value", float)], count=len(found))
     start, end, value = (np.ascontiguousarray(table[name]) for name in ("start", "end", "value"))
     wrong = np.flatnonzero(~np.isfinite(value))

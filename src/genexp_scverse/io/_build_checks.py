@@ -126,7 +126,9 @@ def _summary(path: Path) -> tuple[float, float]:
     return highest, total
 
 
-def check_same_genome(sizes: Mapping[str, int], others: Mapping[str, int], *, source: Any) -> None:
+def check_same_genome(
+    sizes: Mapping[str, int], others: Mapping[str, int], *, source: Any, what: str = "the tracks"
+) -> None:
     """Compare lengths of chromosomes under whatever names; one that differs means another assembly.
 
     The mitochondrion alone may differ (hg19 has two versions of it): that is a warning.
@@ -136,12 +138,10 @@ def check_same_genome(sizes: Mapping[str, int], others: Mapping[str, int], *, so
     text = [f"{c}: {n:,} against {m:,}" for c, (n, m) in wrong.items()]
     if all(same_chrom(c) == "MT" for c in wrong):
         if wrong:
-            logger.warning(
-                "The mitochondrion of the tracks is of another version than that of %s (%s)", source, text[0]
-            )
+            logger.warning("The mitochondrion of %s is of another version than that of %s (%s)", what, source, text[0])
         return
     msg = (
-        f"the tracks and {source} are of different assemblies ({len(wrong)} chromosomes differ in length: "
+        f"{what} and {source} are of different assemblies ({len(wrong)} chromosomes differ in length: "
         f"{some(text)}): give both of the same one"
     )
     raise InputError(msg)

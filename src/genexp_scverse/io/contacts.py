@@ -62,7 +62,8 @@ def read_contacts(
     -------
     A row per contact in the order of the file: chrom (categorical), start1, end1, start2, end2 (int32, 0-based
     half-open; start1 <= start2, the upper triangle) and count (float32, above 0 unless the file has lower ones).
-    ``attrs`` holds ``file`` (its name), ``resolution`` (None for loops) and ``normalization``.
+    ``attrs`` holds ``file`` (its name), ``resolution`` (None for loops) and ``normalization``, and ``between_genes``
+    (True) where `genes` left contacts of a matrix out.
 
     Raises
     ------
@@ -97,6 +98,8 @@ def read_contacts(
             raise InputError(msg)
         table = _read_loops(Path(path), wanted, max_distance)
     table.attrs["file"] = Path(name).name
+    if genes is not None and start.startswith((_HDF5, _HIC)):
+        table.attrs["between_genes"] = True
     return table
 
 

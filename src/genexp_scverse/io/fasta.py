@@ -147,6 +147,33 @@ def fasta_sizes(path: str | os.PathLike) -> dict[str, int]:
     return sizes
 
 
+def codes_of_letters(letters: np.ndarray) -> tuple[np.ndarray, int]:
+    """Turn letters (uint8, ASCII) into codes, and count those other than A, C, G, T and N, which become N.
+
+    Examples
+    --------
+    >>> codes, ambiguous = codes_of_letters(np.frombuffer(b"ACgtNR", np.uint8))
+    >>> codes.tolist(), ambiguous
+    ([0, 1, 2, 3, 4, 4], 1)
+    """
+    codes = _CODE_OF_LETTER[letters]
+    ambiguous = int(np.count_nonzero(codes == _AMBIGUOUS))
+    if ambiguous:
+        codes[codes == _AMBIGUOUS] = _N
+    return codes, ambiguous
+
+
+def reverse_complement(codes: np.ndarray) -> np.ndarray:
+    """Read codes from the other strand, along the last axis.
+
+    Examples
+    --------
+    >>> reverse_complement(np.array([0, 0, 1, 4], np.uint8)).tolist()
+    [4, 2, 3, 3]
+    """
+    return _COMPLEMENT[codes[..., ::-1]]
+
+
 def _stream(genes: pd.DataFrame, windows: Windows, path: Path, codes: np.ndarray) -> tuple[dict[str, str], int]:
     wanted = list(pd.unique(windows.chrom))
     available: list[str] = []
@@ -222,14 +249,11 @@ def _fetch(
 
 def _write(codes: np.ndarray, windows: Windows, row: int | np.integer, letters: np.ndarray) -> int:
     """Write the part of a window that lies on the sequence; return its number of ambiguous letters."""
-    piece = _CODE_OF_LETTER[letters]
-    ambiguous = int(np.count_nonzero(piece == _AMBIGUOUS))
-    if ambiguous:
-        piece[piece == _AMBIGUOUS] = _N
+    piece, ambiguous = codes_of_letters(letters)
     first = max(0, -int(windows.start[row]))
     codes[row, first : first + len(piece)] = piece
     if windows.reverse[row]:
-        codes[row] = _COMPLEMENT[codes[row, ::-1]]
+        codes[row] = reverse_complement(codes[row])
     return ambiguous
 
 

@@ -64,7 +64,7 @@ def write_mudata(mdata: MuData, path: str | Path) -> None:
                 mdata.write_h5mu(beside)
             else:
                 mdata.write_zarr(beside)
-        _put_in_place(beside, path, folder)
+        put_in_place(beside, path, folder)
     except (OSError, RuntimeError) as error:
         # h5py closes a file on a full disk with a RuntimeError, which hides the OSError of the write
         if not (isinstance(error, OSError) or isinstance(error.__context__, OSError)):
@@ -186,7 +186,7 @@ _UNREADABLE = (
 """What h5py, zarr, anndata and mudata raise on a file that is none of theirs."""
 
 
-def _put_in_place(beside: Path, path: Path, folder: Path) -> None:
+def put_in_place(beside: Path, path: Path, folder: Path) -> None:
     """Replace at once; a folder that is there cannot be, so it steps aside and comes back if that fails."""
     before = folder / "before"
     if path.is_dir():

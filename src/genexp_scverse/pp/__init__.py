@@ -2,12 +2,16 @@
 
 # Not lazy: a function and the file it is in may share a name, and importing the file later would put the
 # module in the function's place.
+from genexp_scverse.pp.contact_track import contact_track
 from genexp_scverse.pp.contacts import contact_neighbors
 from genexp_scverse.pp.folds import split_by_fold
+from genexp_scverse.pp.gene_features import add_gene_features
 from genexp_scverse.pp.graphs import check_graph
+from genexp_scverse.pp.intervals import add_intervals, interval_mask
 from genexp_scverse.pp.label import label, median_of_training
 from genexp_scverse.pp.neighbors import gene_neighbors
 from genexp_scverse.pp.profile import mean_profile
+from genexp_scverse.pp.promoter_activity import promoter_activity
 from genexp_scverse.pp.scale import scale
 from genexp_scverse.pp.scaler import SignalScaler
 from genexp_scverse.pp.sequence import sequence_features
@@ -17,14 +21,19 @@ from genexp_scverse.pp.transform import arcsinh, log1p
 
 __all__ = [
     "SignalScaler",
+    "add_gene_features",
+    "add_intervals",
     "arcsinh",
     "check_graph",
     "contact_neighbors",
+    "contact_track",
     "gene_neighbors",
+    "interval_mask",
     "label",
     "log1p",
     "mean_profile",
     "median_of_training",
+    "promoter_activity",
     "scale",
     "sequence_features",
     "similarity_neighbors",

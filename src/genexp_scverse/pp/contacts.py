@@ -85,7 +85,7 @@ def contact_neighbors(
         msg = f"slop={slop!r}: give bases, 0 or more"
         raise InputError(msg)
     chrom, tss = coordinates(mdata, "gx.pp.contact_neighbors")
-    count = _checked_counts(contacts)
+    count = checked_counts(contacts)
     codes, names = pd.factorize(contacts["chrom"])
     there = list(dict.fromkeys(c for c in chrom if c is not None))
     source = str(contacts.attrs.get("file", "the contacts"))
@@ -124,7 +124,7 @@ def contact_neighbors(
     )
 
 
-def _checked_counts(contacts: pd.DataFrame) -> np.ndarray:
+def checked_counts(contacts: pd.DataFrame) -> np.ndarray:
     """Give the counts, 0 where there is none."""
     missing = [c for c in _COLUMNS if c not in getattr(contacts, "columns", ())]
     if missing:

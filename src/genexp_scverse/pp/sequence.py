@@ -6,17 +6,15 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 
-from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError
+from genexp_scverse.pp._dna_features import COMPOSITION, SEQUENCE, replace_features
 from genexp_scverse.schema import BASES, CODES, DNA
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-COMPOSITION = ("GC", "CpG_oe", "N")
 _MAX_K = 8
 _BLOCK = 4_000_000
 
@@ -46,6 +44,8 @@ def sequence_features(mdata: MuData, *, k: int | None = 4, region: tuple[int, in
         (number of CpG x number of known bases) / (number of C x number of G), after Gardiner-Garden &
         Frommer 1987. ``N``: fraction of unknown bases. ``kmer_<letters>``: its share of all k-mers; they add up
         to 1. Each is 0 where its denominator is. Other features in X (not named so) are kept in front.
+    ``mdata["dna"].var["group"]`` : Series (str)
+        ``sequence`` for these.
     ``mdata["dna"].uns["sequence_features"]`` : dict
         k (0 for none) and the region.
 
@@ -84,7 +84,7 @@ def sequence_features(mdata: MuData, *, k: int | None = 4, region: tuple[int, in
         features[first : first + step, : len(COMPOSITION)] = _composition(block)
         if k is not None:
             features[first : first + step, len(COMPOSITION) :] = _kmer_shares(block, k)
-    _replace_features(mdata, names, features)
+    replace_features(mdata, names, features, group=SEQUENCE)
     mdata.mod[DNA].uns["sequence_features"] = {
         "k": k or 0,
         "region": np.array([np.nan, np.nan] if region is None else region, float),
@@ -154,24 +154,3 @@ def _kmer_shares(codes: np.ndarray, k: int) -> np.ndarray:
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.zeros(np.shape(part), float), where=np.broadcast_to(whole > 0, np.shape(part)))
-
-
-def _replace_features(mdata: MuData, names: list[str], features: np.ndarray) -> None:
-    old = mdata.mod[DNA]
-    own = old.var_names.isin(COMPOSITION) | old.var_names.str.startswith("kmer_")
-    var = old.var.loc[~own]
-    new = AnnData(
-        X=np.hstack([np.asarray(old.X, np.float32)[:, ~own], features]) if len(var) else features,
-        obs=old.obs.copy(),
-        var=pd.concat([var, pd.DataFrame(index=pd.Index(names, dtype=object))]),
-        obsm=dict(old.obsm),
-        obsp=dict(old.obsp),
-        uns=dict(old.uns),
-    )
-    with nothing_pulled():
-        if own.any():
-            # mudata finds its way through features taken away or features added, not through both at once
-            mdata.mod[DNA] = old[:, ~own].copy()
-            mdata.update()
-        mdata.mod[DNA] = new
-        mdata.update()

@@ -1,0 +1,86 @@
+"""Numbers per gene from a table: half-life features of the mRNA, lengths, counts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
+from genexp_scverse.io.gene_table import GENE_ID
+from genexp_scverse.io.ids import is_par_copy, strip_versions
+from genexp_scverse.io.tables import read_table, table_layout
+
+_WHAT = "a table of features (a column gene_id, the others numbers)"
+
+
+def read_gene_features(path: str | os.PathLike) -> pd.DataFrame:
+    r"""Read a table with a row per gene and numbers in its columns.
+
+    The gene id is in a column ``gene_id`` (or ensembl_id, gene, name), else in the first column. Versions of Ensembl
+    ids are stripped and GENCODE's PAR_Y copies left out, as by :func:`read_genes`. Columns without a number are left
+    out, and named in the log.
+
+    Parameters
+    ----------
+    path
+        Delimited by tabs, commas or semicolons, with a header, plain or gzip.
+
+    Returns
+    -------
+    Genes x features, float64, NaN where a field is empty; the index is the gene id. ``attrs["path"]`` is the file.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or no table, a gene is there twice, no column holds numbers, or a value of one that
+        does is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "features.tsv"
+    ...     _ = path.write_text("gene_id\tUTR5GC\tCDSLEN\nENSG00000000003.14\t0.6\t738\n")
+    ...     read_gene_features(path).to_dict("index")
+    {'ENSG00000000003': {'UTR5GC': 0.6, 'CDSLEN': 738.0}}
+    """
+    layout = table_layout(Path(path), what=_WHAT)
+    lower = {name.lower(): name for name in reversed(layout.names)}
+    key = next((lower[name] for name in GENE_ID if name in lower), layout.names[0])
+    table = read_table(Path(path), layout, what=_WHAT, text=[key])
+    ids = table.pop(key).astype(object).str.strip()
+    copies = is_par_copy(ids).to_numpy()
+    table.index = pd.Index(strip_versions(ids), dtype=object, name="gene_id")
+    table = table[~copies]
+    if copies.any():
+        logger.info("%s: %d PAR_Y copies are left out", path, int(copies.sum()))
+    twice = table.index[table.index.duplicated()].unique()
+    if len(twice):
+        msg = f"{path} has {len(twice)} genes more than once ({some(twice)}): keep one row of each"
+        raise InputError(msg)
+    numeric = {}
+    for name in table:
+        values = pd.to_numeric(table[name], errors="coerce")
+        wrong = (values.isna() & table[name].notna()).to_numpy()
+        if values.notna().any() and wrong.any():
+            at = int(wrong.argmax())
+            msg = (
+                f"column {name!r} of {path} holds {str(table[name].iloc[at])!r} for gene {table.index[at]!r}: give a "
+                "number, or leave the field empty"
+            )
+            raise InputError(msg)
+        if values.notna().any():
+            numeric[str(name)] = values.astype(np.float64)
+    if not numeric:
+        msg = f"no column of {path} holds numbers (it has {some(layout.names, 6)}): give {_WHAT}"
+        raise InputError(msg)
+    text = [name for name in table if str(name) not in numeric]
+    if text:
+        logger.info("%s: columns without numbers are left out: %s", path, some(text, 6))
+    result = pd.DataFrame(numeric, index=table.index)
+    result.attrs["path"] = str(path)
+    return result

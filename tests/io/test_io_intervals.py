@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import gzip
+import math
+
+import pytest
+
+import genexp_scverse as gx
+
+
+def written(folder, text, name="a.bed"):
+    path = folder / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return path
+
+
+def test_bed_of_three_columns_with_comments_and_without_tabs(tmp_path):
+    text = 'browser position chr1\ntrack name="a b"\n# note\n\nchr1 5 9\r\nchr2 0 3\n'
+    table = gx.io.read_intervals(written(tmp_path, text))
+    assert table.to_dict("list") == {"chrom": ["chr1", "chr2"], "start": [5, 0], "end": [9, 3]}
+    assert table.attrs["file"] == "a.bed"
+
+
+def test_columns_as_far_as_there_are(tmp_path, caplog):
+    caplog.set_level("INFO")
+    text = "chrom\tchromStart\tchromEnd\tname\tscore\tstrand\tx\nchr1\t5\t9\tone\t7.5\t+\tq\nchr1\t6\t9\t.\t.\t.\tq\n"
+    table = gx.io.read_intervals(written(tmp_path, text, "a.bed.gz"))
+    assert table.columns.tolist() == ["chrom", "start", "end", "name", "score", "strand"]
+    assert table["name"].tolist() == ["one", ""]
+    assert table["strand"].tolist() == ["+", "."]
+    assert table["score"][0] == 7.5
+    assert math.isnan(table["score"][1])
+    assert "up to 1 columns beyond the first 6 are not used" in caplog.text
+
+
+def test_peaks(tmp_path):
+    row = "chr1\t100\t300\tp1\t53\t.\t2.91262\t5.35655\t3.35023"
+    narrow = gx.io.read_intervals(written(tmp_path, row + "\t120\n", "a.narrowPeak"))
+    assert narrow.iloc[0].tolist() == ["chr1", 100, 300, "p1", 53, ".", 2.91262, 5.35655, 3.35023, 120]
+    by_content = gx.io.read_intervals(written(tmp_path, row + "\t120\n", "peaks.bed"))
+    assert by_content.values.tolist() == narrow.values.tolist()
+    broad = gx.io.read_intervals(written(tmp_path, row + "\n", "a.broadPeak.gz"))
+    assert broad.columns.tolist()[-3:] == ["signal_value", "p_value", "q_value"]
+    bed9 = gx.io.read_intervals(written(tmp_path, "chr1\t1\t9\tn\t0\t+\t1\t9\t255,0,0\n"))
+    assert bed9.columns.tolist()[-1] == "strand"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("chr1\t5", r"line 3 of .*a\.bed has 2 columns \('chr1\\t5'\): BED needs 3"),
+        ("chr1\tx\t9", "line 3 of .* has the start 'x': it must be a whole number"),
+        ("chr1\t5.0\t9", "has the start '5.0'"),
+        ("chr1\t5\t9e3", "has the end '9e3'"),
+        ("chr1\t9\t9", "line 3 of .* is an interval from 9 to 9: a start is 0 or more and below its end"),
+        ("chr1\t-1\t9", "is an interval from -1 to 9"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, line, said):
+    with pytest.raises(gx.InputError, match=said):
+        gx.io.read_intervals(written(tmp_path, f"# one\nchr1\t1\t2\n{line}\n"))
+
+
+def test_more_that_is_wrong(tmp_path):
+    with pytest.raises(gx.InputError, match=r"line 2 of .* has the score 'high'"):
+        gx.io.read_intervals(written(tmp_path, "chr1\t1\t2\ta\t1\nchr1\t1\t2\ta\thigh\n"))
+    with pytest.raises(gx.InputError, match=r"line 1 of .* has the strand 'plus'"):
+        gx.io.read_intervals(written(tmp_path, "chr1\t1\t2\ta\t1\tplus\n"))
+    with pytest.raises(gx.InputError, match=r"line 1 of .* has 6 columns: narrowPeak has 10"):
+        gx.io.read_intervals(written(tmp_path, "chr1\t1\t2\ta\t1\t+\n", "a.narrowPeak"))
+    with pytest.raises(gx.InputError, match="has no interval"):
+        gx.io.read_intervals(written(tmp_path, "# nothing\n"))
+    with pytest.raises(gx.InputError, match="does not exist: give the path of a BED"):
+        gx.io.read_intervals(tmp_path / "none.bed")
+    cut = written(tmp_path, "chr1\t1\t2\n" * 1000, "b.bed.gz")
+    cut.write_bytes(cut.read_bytes()[:-12])
+    with pytest.raises(gx.InputError, match="truncated or damaged gzip"):
+        gx.io.read_intervals(cut)
+
+
+def test_real_peaks_keep_the_absurd_one(shared_data, caplog):
+    folder = shared_data / "k562_chr22_abc_hg38"
+    peaks = gx.io.read_intervals(folder / "macs2_peaks.narrowPeak.gz")
+    assert len(peaks) == 26_612
+    assert peaks.iloc[0][["start", "end", "peak"]].tolist() == [0, 10_709_810, 10_677_503]
+    assert "2 of 26612 intervals" in caplog.text
+    assert "line 1: chr22:0-10,709,810, 10.7 Mb; line " in caplog.text
+    blacklist = gx.io.read_intervals(folder / "GRCh38_unified_blacklist.bed.gz")
+    assert blacklist.iloc[0].tolist() == ["chr1", 628_903, 635_104]
+
+
+def test_features_of_genes(tmp_path, caplog):
+    caplog.set_level("INFO")
+    text = "name,GC,source\nENSG00000182378.15,0.5,x\nENSG00000182378.15_PAR_Y,0.6,x\nYDL247W-A,,y\n"
+    table = gx.io.read_gene_features(written(tmp_path, text, "f.csv"))
+    assert table.index.tolist() == ["ENSG00000182378", "YDL247W-A"]
+    assert table.columns.tolist() == ["GC"]
+    assert table["GC"]["ENSG00000182378"] == 0.5
+    assert math.isnan(table["GC"]["YDL247W-A"])
+    assert "columns without numbers are left out: 'source'" in caplog.text
+    with pytest.raises(gx.InputError, match=r"has 1 genes more than once \('a'\)"):
+        gx.io.read_gene_features(written(tmp_path, "gene_id\tx\na\t1\na\t2\n", "f.tsv"))
+    with pytest.raises(gx.InputError, match=r"column 'x' of .* holds 'high' for gene 'b'"):
+        gx.io.read_gene_features(written(tmp_path, "gene_id\tx\na\t1\nb\thigh\n", "f.tsv"))
+    with pytest.raises(gx.InputError, match=r"no column of .* holds numbers"):
+        gx.io.read_gene_features(written(tmp_path, "gene_id\tx\na\tq\n", "f.tsv"))
+
+
+def test_real_features(shared_data):
+    table = gx.io.read_gene_features(shared_data / "k562_elements_hg38" / "mrna_features.tsv.gz")
+    assert table.shape[1] == 8
+    assert table.columns[0] == "UTR5LEN_log10zscore"
+    assert table.loc["ENSG00000000005", ["UTR5GC", "ORFEXONDENSITY"]].tolist() == [0.47, 7.42]
