@@ -19,6 +19,9 @@ __getattr__, __dir__, __all__ = attach(
         "read_genes": "genes",
         "read_mudata": "store",
         "read_sheet": "sheet",
+        "write_bed": "interval_files",
+        "write_bedpe": "interval_files",
+        "write_bigwig": "score_bigwig",
         "write_mudata": "store",
     },
 )
