@@ -158,7 +158,7 @@ def union_elements(table: pd.DataFrame) -> pd.DataFrame:
         msg = f"the table of elements lacks the column {some(missing)}: give what gx.tl.call_elements returned"
         raise InputError(msg)
     table = table.sort_values(["chrom", "start", "end"], kind="stable", ignore_index=True)
-    chrom, first = np.unique(table["chrom"].astype(str), return_inverse=True)
+    first = np.unique(table["chrom"].astype(str), return_inverse=True)[1]
     # far apart, chromosomes can share one line along which the furthest end so far is kept
     step = int(table["end"].max()) + 2 if len(table) else 1
     start = table["start"].to_numpy(np.int64) + first * step
@@ -179,6 +179,39 @@ def _joined(column: pd.Series, group: np.ndarray) -> pd.Series:
     alone = ~pairs["group"].duplicated(keep=False)
     one, several = pairs[alone].set_index("group")["value"], pairs[~alone]
     return pd.concat([one, several.groupby("group")["value"].agg(",".join)]).sort_index()
+
+
+def share_cut(values: np.ndarray, share: float) -> float:
+    """Score from which on about `share` of `values` lies; equal scores stay together, the lowest is never kept.
+
+    Parameters
+    ----------
+    values
+        Scores, none of them NaN.
+    share
+        Share to keep, above 0 and below 1.
+
+    Returns
+    -------
+    Smallest score to keep; infinity where all are equal.
+
+    Examples
+    --------
+    >>> share_cut(np.array([0.1, 0.4, 0.2, 0.3]), 0.5)
+    0.3
+    """
+    if not len(values):
+        return np.inf
+    k = min(max(1, round(share * len(values))), len(values))
+    cut = float(np.partition(values, len(values) - k)[len(values) - k])
+    lowest = float(values.min())
+    if cut <= lowest:
+        above = values[values > lowest]
+        cut = float(above.min()) if len(above) else np.inf
+    kept = float((values >= cut).mean())
+    if abs(kept - share) > max(0.1 * share, 1 / len(values)):
+        logger.warning("%.3g of the positions are kept instead of %.3g: many have the same score", kept, share)
+    return cut
 
 
 class _Able:
@@ -207,18 +240,7 @@ class _Able:
 def _cut(able: _Able, top: float) -> float:
     """Score from which on a share of the positions is kept."""
     values = np.concatenate([block[ok & ~np.isnan(block)] for _, block, ok in able.blocks()] or [np.zeros(0)])
-    if not len(values):
-        return np.inf
-    k = min(max(1, round(top * len(values))), len(values) - 1)
-    cut = float(np.partition(values, len(values) - k)[len(values) - k])
-    lowest = float(values.min())
-    if cut <= lowest:
-        above = values[values > lowest]
-        cut = float(above.min()) if len(above) else np.inf
-    share = float((values >= cut).mean())
-    if abs(share - top) > 0.1 * top:
-        logger.warning("%.3g of the positions are kept instead of %.3g: many have the same score", share, top)
-    return cut
+    return share_cut(values, top)
 
 
 def _elements(mdata: MuData, able: _Able, cut: float, merge_gap: int, min_length: int) -> pd.DataFrame:
