@@ -57,7 +57,7 @@ def stored_key(key: str, samples: Sequence[str], sample: str | None) -> str:
 
 
 def samples_of(mdata: MuData, key: str) -> list[str]:
-    """Samples that the scores `key` are of; none for scores that belong to no sample."""
+    """Name the samples that the scores `key` are of; none for scores that belong to no sample."""
     about = _about(mdata, key)[1]
     return [str(s) for s in np.asarray(about.get("samples", []), dtype=object).ravel().tolist()]
 
@@ -67,7 +67,7 @@ def has_scores(mdata: MuData, key: str) -> bool:
     return any(key in mdata.mod[m].uns for m in (CHROMATIN, DNA) if m in mdata.mod)
 
 
-def read_scores(mdata: MuData, key: str, sample: str | None = None) -> Scores:
+def scores_of(mdata: MuData, key: str, sample: str | None = None) -> Scores:
     """Find the scores of one sample; without a name there must be one sample, or none.
 
     Raises
@@ -106,7 +106,7 @@ def read_scores(mdata: MuData, key: str, sample: str | None = None) -> Scores:
 def store_scores(
     mdata: MuData, modality: str, key: str, values: np.ndarray, window: Mapping[str, Any], samples: Sequence[str]
 ) -> None:
-    """Store scores of one sample, or of none, as :func:`read_scores` finds them."""
+    """Store scores of one sample, or of none, as :func:`scores_of` finds them."""
     adata = mdata.mod[modality]
     adata.obsm[key] = np.asarray(values, dtype=np.float32)
     adata.uns[key] = {k: window[k] for k in _WINDOW} | {"samples": np.array([str(s) for s in samples], dtype=object)}
@@ -147,6 +147,25 @@ def along_genome(block: np.ndarray, reverse: np.ndarray) -> np.ndarray:
     turned = np.array(block)
     turned[reverse] = turned[reverse, ::-1]
     return turned
+
+
+def covered(
+    places: Places, window: Mapping[str, Any], row: np.ndarray, start: np.ndarray, end: np.ndarray
+) -> np.ndarray:
+    """Tell which positions share a base with an interval of their gene.
+
+    `row` is the gene of each interval ``[start, end)``. Returns genes x positions (bool), read in the direction of the
+    window.
+    """
+    size = int(window["bin_size"])
+    n = (int(window["upstream"]) + int(window["downstream"])) // size
+    steps = np.zeros((len(places.tss), n + 1), np.int32)
+    first = np.clip((start - places.start[row]) // size, 0, n)
+    last = np.clip(-(-(end - places.start[row]) // size), 0, n)
+    hit = last > first
+    np.add.at(steps, (row[hit], first[hit]), 1)
+    np.add.at(steps, (row[hit], last[hit]), -1)
+    return along_genome(np.cumsum(steps[:, :-1], axis=1) > 0, places.reverse)
 
 
 def chrom_sizes(mdata: MuData) -> dict[str, int] | None:

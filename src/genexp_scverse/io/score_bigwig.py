@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._rows import rows_of
-from genexp_scverse._scores import Places, Scores, along_genome, chrom_sizes, places_of, read_scores
+from genexp_scverse._scores import Places, Scores, along_genome, chrom_sizes, places_of, scores_of
 from genexp_scverse.io.chroms import match_chroms
 from genexp_scverse.io.interval_files import written_beside
 
@@ -77,7 +77,7 @@ def write_bigwig(
     if how not in ("max", "mean"):
         msg = f'how is {how!r}: give "max" or "mean"'
         raise InputError(msg)
-    scores = read_scores(mdata, key, sample)
+    scores = scores_of(mdata, key, sample)
     places = places_of(mdata, scores.window)
     sizes = chrom_sizes(mdata)
     if not sizes:

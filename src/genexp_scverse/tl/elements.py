@@ -19,8 +19,8 @@ from genexp_scverse._scores import (
     gene_names,
     has_scores,
     places_of,
-    read_scores,
     samples_of,
+    scores_of,
     signed_distance,
 )
 
@@ -112,7 +112,7 @@ def call_elements(
     wanted = there if samples is None else [samples] if isinstance(samples, str) else list(samples)
     tables = []
     for sample in wanted:
-        scores = read_scores(mdata, key, sample)
+        scores = scores_of(mdata, key, sample)
         places = places_of(mdata, scores.window)
         able = _Able(scores, places, chrom_sizes(mdata), exclude_promoter)
         cut = _cut(able, top) if top is not None else threshold

@@ -11,11 +11,11 @@ from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._rows import blocks_of
 from genexp_scverse._scores import (
-    along_genome,
+    covered,
     intervals_of,
     places_of,
-    read_scores,
     samples_of,
+    scores_of,
     signed_distance,
     store_scores,
 )
@@ -121,7 +121,7 @@ def fixed_mask(
     elif kind == "random":
         values = np.random.default_rng(seed).random(shape, dtype=np.float32)
     else:
-        values = _covered(mdata, intervals_of(mdata, peaks), peaks, window, shape)
+        values = _covered(mdata, intervals_of(mdata, peaks), peaks, window)
     if fraction is not None:
         values = (values >= share_cut(values.ravel(), fraction)).astype(np.float32)
     store_scores(mdata, modality, key_added or f"{kind}_mask", values, window, samples)
@@ -129,7 +129,7 @@ def fixed_mask(
 
 def _positions(mdata: MuData, like: str | None) -> tuple[str, dict[str, Any]]:
     if like is not None:
-        scores = read_scores(mdata, like, next(iter(samples_of(mdata, like)), None))
+        scores = scores_of(mdata, like, next(iter(samples_of(mdata, like)), None))
         return scores.modality, scores.window
     for name in (CHROMATIN, DNA):
         window = mdata.mod[name].uns.get("window") if name in mdata.mod else None
@@ -184,19 +184,17 @@ def _signal(mdata: MuData, sample: str, window: dict[str, Any], shape: tuple[int
     return values
 
 
-def _covered(
-    mdata: MuData, table: pd.DataFrame, name: str, window: dict[str, Any], shape: tuple[int, int]
-) -> np.ndarray:
+def _covered(mdata: MuData, table: pd.DataFrame, name: str, window: dict[str, Any]) -> np.ndarray:
     """1 where a position shares a base with an interval."""
-    places, size, n = places_of(mdata, window), window["bin_size"], shape[1]
+    places, length = places_of(mdata, window), window["upstream"] + window["downstream"]
     chrom = table["chrom"].astype(str).to_numpy(object)
     start, end = (table[c].to_numpy(np.int64) for c in ("start", "end"))
     longest = int((end - start).max(initial=0))
-    if longest > n * size:
+    if longest > length:
         at = int(np.argmax(end - start))
         text = "intervals %r hold one longer than a window (%s:%d-%d): is it meant?"
         logger.warning(text, name, chrom[at], start[at], end[at])
-    steps = np.zeros((shape[0], n + 1), np.int32)
+    row_of, interval_of = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     ours = np.unique(places.chrom[places.known]).tolist()
     names = match_chroms(ours, np.unique(chrom).tolist(), wanted_in="mdata.obs", available_in=f"intervals {name!r}")
     for mine, theirs in names.items():
@@ -205,14 +203,12 @@ def _covered(
         low = places.start[rows]
         # intervals that end before a window may be anywhere before it, so all back to the longest are looked at
         first = np.searchsorted(start[of], low - longest)
-        last = np.searchsorted(start[of], low + n * size)
+        last = np.searchsorted(start[of], low + length)
         count = last - first
         row = np.repeat(rows, count)
-        at = of[np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)]
-        a = np.clip((start[at] - places.start[row]) // size, 0, n)
-        b = np.clip(-(-(end[at] - places.start[row]) // size), 0, n)
-        hit = b > a
-        np.add.at(steps, (row[hit], a[hit]), 1)
-        np.add.at(steps, (row[hit], b[hit]), -1)
-    inside = np.cumsum(steps[:, :-1], axis=1) > 0
-    return along_genome(inside.astype(np.float32), places.reverse)
+        row_of.append(row)
+        interval_of.append(
+            of[np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)]
+        )
+    row, at = np.concatenate(row_of), np.concatenate(interval_of)
+    return covered(places, window, row, start[at], end[at]).astype(np.float32)

@@ -19,7 +19,7 @@ from genexp_scverse._scores import (
     gene_names,
     intervals_of,
     places_of,
-    read_scores,
+    scores_of,
     signed_distance,
 )
 from genexp_scverse.io.ids import strip_versions
@@ -144,7 +144,7 @@ def score_pairs(
         msg = f'how is {how!r}: give "max" or "mean"'
         raise InputError(msg)
     table = _checked(pairs)
-    scores = {name: read_scores(mdata, name, sample) for name in keys}
+    scores = {name: scores_of(mdata, name, sample) for name in keys}
     activity = signal_of(mdata, sample or next((s.sample for s in scores.values() if s.sample), None))
     if activity is None and candidates is not None:
         msg = "candidates are for activity by contact, which needs tracks of one sample: name it with sample="
