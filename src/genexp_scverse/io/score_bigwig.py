@@ -108,7 +108,7 @@ def write_bigwig(
 def _chrom_runs(
     scores: Scores, places: Places, rows: np.ndarray, size: int, how: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Runs of equal score along a chromosome, tile by tile, so that no whole chromosome lies in memory."""
+    """Give runs of equal score along a chromosome, tile by tile, so that no whole chromosome lies in memory."""
     bin_size = int(scores.window["bin_size"])
     length = scores.values.shape[1] * bin_size
     first = places.start[rows]
