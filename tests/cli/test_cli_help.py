@@ -8,7 +8,7 @@ import pytest
 
 from genexp_scverse.cli._parser import make_parser
 
-COMMANDS = ["build", "train", "predict", "evaluate", "compare", "reproduce", "demo"]
+COMMANDS = ["build", "train", "predict", "evaluate", "compare", "elements", "reproduce", "demo"]
 HEAVY = ("torch", "scvi", "lightning", "anndata", "mudata", "pandas", "numpy", "matplotlib", "sklearn", "pyBigWig")
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from genexp_scverse.cli._arguments import MODEL, MUDATA, SAMPLE, SEED, TABLE, count, later, positive, rate, seed_number
 from genexp_scverse.cli._parser_build import add_build
 from genexp_scverse.cli._parser_compare import add_compare
+from genexp_scverse.cli._parser_elements import add_elements
 from genexp_scverse.cli._parser_reproduce import add_reproduce
 
 
@@ -21,7 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"genexp {version('genexp-scverse')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_build, _train, _predict, _evaluate, add_compare, add_reproduce, _demo):
+    for add in (add_build, _train, _predict, _evaluate, add_compare, add_elements, add_reproduce, _demo):
         add(commands)
     return parser
 

@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = attach(
         "published_results": "published",
         "roadmap_expression": "fetching",
         "simulate": "simulator",
+        "simulate_elements": "element_simulator",
     },
 )

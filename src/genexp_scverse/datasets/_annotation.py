@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from genexp_scverse.datasets._genome import SCAFFOLD, Genome
 
@@ -30,18 +32,29 @@ def write_fasta(path: Path, dna: dict[str, np.ndarray]) -> None:
 
 def write_gtf(path: Path, genome: Genome, rng: np.random.Generator) -> None:
     """Write the genes, a scaffold gene and a ``_PAR_Y`` duplicate; 1-based closed as GTF has it."""
-    lines = ["##description: simulated genes", "##provider: genexp_scverse", "##format: gtf"]
-    for gene in genome.genes.itertuples():
-        lines += _gtf_gene(gene, f"{gene.gene_id}.{gene.version}", rng)
     first = genome.genes.iloc[0]
     copy = first.copy()
     last = genome.genes["chrom"].iat[-1]
     copy["chrom"], copy["start"] = last, genome.sizes[last] - 2_500
     copy["end"] = genome.sizes[last] - 500
-    lines += _gtf_gene(copy, f"{first.gene_id}.{first.version}_PAR_Y", rng)
     stray = first.copy()
     stray["chrom"], stray["start"], stray["end"], stray["gene_name"] = SCAFFOLD, 2_000, 8_000, "STRAY1"
-    lines += _gtf_gene(stray, f"ENSSIMG{len(genome.genes) + 1:011d}.1", rng)
+    odd = [
+        (copy, f"{first.gene_id}.{first.version}_PAR_Y"),
+        (stray, f"ENSSIMG{len(genome.genes) + 1:011d}.1"),
+    ]
+    write_genes(path, genome.genes, rng, odd)
+
+
+def write_genes(
+    path: Path, genes: pd.DataFrame, rng: np.random.Generator, odd: Sequence[tuple[pd.Series, str]] = ()
+) -> None:
+    """Write genes, and after them `odd` ones under the ids beside them."""
+    lines = ["##description: simulated genes", "##provider: genexp_scverse", "##format: gtf"]
+    for gene in genes.itertuples():
+        lines += _gtf_gene(gene, f"{gene.gene_id}.{gene.version}", rng)
+    for gene, gene_id in odd:
+        lines += _gtf_gene(gene, gene_id, rng)
     # No name and no time in the gzip header: the same genes give the same bytes.
     with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as out:
         out.write(("\n".join(lines) + "\n").encode())

@@ -111,8 +111,8 @@ def draw_track(
     return coverage
 
 
-def write_bigwig(path: Path, sizes: dict[str, int], coverage: dict[str, np.ndarray]) -> None:
-    """Write runs of equal coverage; bins without a fragment are left uncovered, as in real files."""
+def write_bigwig(path: Path, sizes: dict[str, int], coverage: dict[str, np.ndarray], grid: int = GRID) -> None:
+    """Write runs of equal coverage; bins (of `grid` bases) without a fragment are left uncovered, as in real files."""
     import pyBigWig
 
     with pyBigWig.open(str(path), "w") as out:
@@ -121,12 +121,12 @@ def write_bigwig(path: Path, sizes: dict[str, int], coverage: dict[str, np.ndarr
             values = coverage[chrom]
             begin = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
             end = np.append(begin[1:], len(values))
-            keep = (values[begin] > 0) & (begin * GRID < size)
+            keep = (values[begin] > 0) & (begin * grid < size)
             if keep.any():
                 out.addEntries(
                     [chrom] * int(keep.sum()),
-                    (begin[keep] * GRID).tolist(),
-                    ends=np.minimum(end[keep] * GRID, size).tolist(),
+                    (begin[keep] * grid).tolist(),
+                    ends=np.minimum(end[keep] * grid, size).tolist(),
                     values=values[begin[keep]].astype(float).tolist(),
                 )
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._scores import gene_names
 from genexp_scverse.schema import BINS, CHROMATIN, LABEL, LOG, RNA, SPLIT
 
 if TYPE_CHECKING:
@@ -158,6 +159,27 @@ def table_of_sample(frame: pd.DataFrame, sample: str | None) -> tuple[pd.DataFra
         raise InputError(msg)
     name = there[0] if sample is None else sample
     return frame[frame["sample"].astype(str) == name], name
+
+
+def row_of(mdata: MuData, gene: str) -> int:
+    """Row of a gene that has a place, by its id, or a name that only one gene has."""
+    missing = [name for name in ("chrom", "tss") if name not in mdata.obs]
+    if missing:
+        msg = f"mdata.obs has no column {some(missing)}, so there is no place to draw the genes at"
+        raise InputError(msg)
+    if gene in mdata.obs_names:
+        row = int(mdata.obs_names.get_loc(gene))
+    else:
+        named = np.flatnonzero(gene_names(mdata) == gene)
+        if len(named) != 1:
+            ids = f": choose one by its id, {some(mdata.obs_names[named], 6)}" if len(named) else ""
+            msg = f"{len(named) or 'no'} genes have the id or name {gene!r}{ids}"
+            raise InputError(msg)
+        row = int(named[0])
+    if pd.isna(mdata.obs["chrom"].iloc[row]) or pd.isna(mdata.obs["tss"].iloc[row]):
+        msg = f"gene {gene!r} has no chromosome or no TSS in mdata.obs, so it cannot be drawn"
+        raise InputError(msg)
+    return row
 
 
 def n_bins(mdata: MuData) -> int:

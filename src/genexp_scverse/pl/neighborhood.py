@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.pl import _style
+from genexp_scverse._scores import gene_names
+from genexp_scverse.pl import _stored, _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ def neighbors(
     if scale not in ("auto", "linear", "log"):
         msg = f'scale is {scale!r}: give "auto", "linear" or "log"'
         raise InputError(msg)
-    row = _row_of(mdata, gene)
+    row = _stored.row_of(mdata, gene)
     others, weight, elsewhere = _neighbors_of(mdata, row, key, n_neighbors)
     tss = mdata.obs["tss"].to_numpy(np.float64)
     rows = np.concatenate([[row], others])
@@ -90,7 +91,7 @@ def neighbors(
     ax.spines["left"].set_visible(False)
     ax.set_yticks([])
     _set_axis(ax, place, scale)
-    names = _names(mdata)[rows]
+    names = gene_names(mdata)[rows]
     strand = mdata.obs["strand"].astype(str).to_numpy()[rows] if "strand" in mdata.obs else np.full(len(rows), "")
     top = _name_genes(ax, place, names, strand)
     _draw_arcs(ax, place[1:], weight, "Attention" if "attention" in key else "Weight")
@@ -100,34 +101,6 @@ def neighbors(
     beside = f" – {elsewhere} more on other chromosomes" if elsewhere else ""
     ax.set_title(f"{names[0]}, {chrom}:{int(tss[row]) + 1:,}{sign}{beside}", fontsize="medium")
     return ax
-
-
-def _row_of(mdata: MuData, gene: str) -> int:
-    missing = [name for name in ("chrom", "tss") if name not in mdata.obs]
-    if missing:
-        msg = f"mdata.obs has no column {some(missing)}, so there is no place to draw the genes at"
-        raise InputError(msg)
-    if gene in mdata.obs_names:
-        row = int(mdata.obs_names.get_loc(gene))
-    else:
-        named = np.flatnonzero(_names(mdata) == gene)
-        if len(named) != 1:
-            ids = f": choose one by its id, {some(mdata.obs_names[named], 6)}" if len(named) else ""
-            msg = f"{len(named) or 'no'} genes have the id or name {gene!r}{ids}"
-            raise InputError(msg)
-        row = int(named[0])
-    if pd.isna(mdata.obs["chrom"].iloc[row]) or pd.isna(mdata.obs["tss"].iloc[row]):
-        msg = f"gene {gene!r} has no chromosome or no TSS in mdata.obs, so it cannot be drawn"
-        raise InputError(msg)
-    return row
-
-
-def _names(mdata: MuData) -> np.ndarray:
-    ids = np.asarray(mdata.obs_names, dtype=object)
-    if "gene_name" not in mdata.obs:
-        return ids
-    names = mdata.obs["gene_name"].astype(object)
-    return np.where((names.notna() & (names.astype(str) != "")).to_numpy(bool), names.to_numpy(object), ids)
 
 
 def _neighbors_of(mdata: MuData, row: int, key: str, n_neighbors: int) -> tuple[np.ndarray, np.ndarray, int]:

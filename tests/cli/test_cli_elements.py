@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyBigWig
+import pytest
+
+import genexp_scverse as gx
+from genexp_scverse.cli import main
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A small genome with stored scores: one kind without a sample, and a mask of two samples."""
+    folder = tmp_path_factory.mktemp("elements")
+    files = gx.datasets.simulate(folder / "data", n_genes=20, n_chroms=2, marks=["DNase"], samples=["A", "B"])
+    mdata = gx.io.build_mudata(files.sheet, genes=files.genes, upstream=3000, downstream=3000, n_jobs=1)
+    gx.tl.fixed_mask(mdata, "signal", sample="A")
+    gx.tl.fixed_mask(mdata, "random", key_added="two")
+    chromatin = mdata["chromatin"]
+    chromatin.uns["two"] = chromatin.uns["two"] | {"samples": np.array(["A", "B"], dtype=object)}
+    for sample in ("A", "B"):
+        chromatin.obsm[f"two_{sample}"] = chromatin.obsm["two"]
+    gx.io.write_mudata(mdata, folder / "m.h5mu")
+    return folder / "m.h5mu"
+
+
+def run(*argv) -> None:
+    assert main(["elements", *map(str, argv)]) == 0
+
+
+def test_all_files_agree_with_the_functions(scored, tmp_path):
+    argv = ["-", scored, "--key", "signal_mask", "--top", "0.1", "--merge-gap", "100", "--min-length", "200"]
+    bed, pe, track = (tmp_path / name for name in ("e.bed", "e.bedpe", "m.bigWig"))
+    run(*argv, "-o", bed, "--bedpe", pe, "--bigwig", track)
+    run(*argv, "-o", tmp_path / "e.tsv")
+    run(*argv, "-o", tmp_path / "u.bed.gz", "--union")
+    mdata = gx.io.read_mudata(scored)
+    table = gx.tl.call_elements(None, mdata, key="signal_mask", top=0.1, merge_gap=100, min_length=200)
+    assert len(table) > 10
+    written = pd.read_csv(tmp_path / "e.tsv", sep="\t")
+    pd.testing.assert_frame_equal(written, table.reset_index(drop=True), check_dtype=False, rtol=1e-5)
+    ordered = table.sort_values(["chrom", "start", "end"], kind="stable")
+    lines = pd.read_csv(bed, sep="\t", skiprows=1, header=None)
+    assert lines[[0, 1, 2, 3]].to_numpy().tolist() == ordered[["chrom", "start", "end", "name"]].to_numpy().tolist()
+    assert pd.read_csv(pe, sep="\t")["start2"].tolist() == ordered["gene_tss"].tolist()
+    joined = pd.read_csv(tmp_path / "u.bed.gz", sep="\t", skiprows=1, header=None)
+    assert joined[[1, 2]].to_numpy().tolist() == gx.tl.union_elements(table)[["start", "end"]].to_numpy().tolist()
+    with pyBigWig.open(str(track)) as file:
+        one = ordered.iloc[0]
+        assert file.stats(one["chrom"], int(one["start"]), int(one["end"]), type="max")[0] > 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.bed", "e.bedpe", "e.tsv", "m.bigWig", "u.bed.gz"]
+
+
+def test_a_bigwig_is_of_one_sample(scored, tmp_path, fails):
+    argv = ["elements", "-", scored, "--key", "two", "-o", tmp_path / "e.bed", "--bigwig", tmp_path / "m.bigWig"]
+    assert "a bigWig holds one sample, and there are 2 (A, B): name one by --sample" in fails(*argv)
+    assert not list(tmp_path.iterdir())
+    run(*argv[1:], "--sample", "B")
+    assert (tmp_path / "m.bigWig").stat().st_size > 0
+
+
+def test_wrong_names_are_said_before_the_work(scored, simulated, tmp_path, fails):
+    end = ["-o", tmp_path / "e.bed"]
+    assert "e.txt has another ending: let the name end in .bed, .bed.gz or .tsv" in fails(
+        "elements", "-", scored, "-o", tmp_path / "e.txt"
+    )
+    assert "is to hold two of the outputs" in fails("elements", "-", scored, *end, "--bedpe", tmp_path / "e.bed")
+    assert "no scores per position are stored as 'seq2exp_mask'" in fails("elements", "-", scored, *end)
+    assert "which has no mask: give a model that selects positions" in fails(
+        "elements", simulated.forest, simulated.mudata, *end
+    )
+    with pytest.raises(SystemExit):
+        main(["elements", "-", str(scored), "-o", "e.bed", "--top", "2"])
+    with pytest.raises(SystemExit):
+        main(["elements", "-", str(scored), "-o", "e.bed", "--top", "0.1", "--threshold", "0.1"])
+    assert not list(tmp_path.iterdir())
