@@ -423,3 +423,27 @@ def test_a_mixed_ensemble_trains_each_in_its_way(shared):
     assert "2 RandomForest, 2 DeepChrome" in ensemble.summary
     ensemble.to_device("cpu")
     assert str(ensemble.device) == "cpu"
+
+
+def test_trained_models_are_taken_as_they_are(shared, three):
+    ensemble = gx.model.Ensemble(shared, model=NETWORK, n_members=3, seed=5)
+    ensemble.train(members=three.members)
+    assert all(a is b for a, b in zip(ensemble.members, three.members, strict=True))
+    pd.testing.assert_frame_equal(ensemble.predict(), three.predict(), check_exact=True)
+    assert ensemble.fitted_["train_seconds"] > sum(m.fitted_["train_seconds"] for m in three.members)
+
+
+def test_members_that_do_not_fit_are_said(shared, three):
+    ensemble = gx.model.Ensemble(shared, model=["Linear", NETWORK], n_members=1)
+    with pytest.raises(InputError, match="members are DeepChrome and the ensemble is of Linear, DeepChrome"):
+        ensemble.train(members=three.members[:1])
+    linear = make_model("Linear", shared, train=False)
+    with pytest.raises(InputError, match="the member Linear is not trained"):
+        ensemble.train(members=[linear, three.members[0]])
+    other = make_mdata()
+    other.obs["split"] = other.obs["split"].astype(str).to_numpy()[::-1]
+    with pytest.raises(InputError, match="the member Linear was trained on other genes"):
+        ensemble.train(members=[make_model("Linear", other), three.members[0]])
+    with pytest.raises(InputError, match="the member Linear learned another target or other samples"):
+        ensemble.train(members=[make_model("Linear", make_mdata(), target="label"), three.members[0]])
+    assert not ensemble.is_trained_

@@ -32,9 +32,9 @@ PANEL: list[tuple[str, str, dict[str, Any]]] = [
     ("AttentiveChrome", "AttentiveChrome", {}),
     ("SimpleChromeVAE", "SimpleChromeVAE", {"neighbors": None}),
     ("SimpleChromeVAE, neighbours", "SimpleChromeVAE", {"neighbors": GRAPH}),
-    ("ensemble", "Ensemble", {}),
+    ("ensemble", "Ensemble", {"n_members": 1}),
 ]
-"""Label, model and hyperparameters of what is compared besides the baselines."""
+"""Label, model and hyperparameters of what is compared besides the baselines; the ensemble is of the networks."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         # networks read tracks alone: what all of them read is the same
         setup["modalities"] = {schema.DNA: None}
     recipes = _recipes(given, mdata)
+    networks = [] if given else _networks(recipes)
     reference = _reference(recipes, args.reference)
     models = {label: new_model(recipe, mdata, setup, seed=args.seed) for label, recipe in recipes.items()}
     options = {"max_epochs": args.max_epochs, "accelerator": args.accelerator, "enable_progress_bar": on_terminal()}
@@ -68,7 +69,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         for i, (label, model) in enumerate(models.items()):
             logger.info("%d/%d Training %s", i + 1, len(models), label)
-            train_whole(model, **options)
+            if networks and label == PANEL[-1][0]:
+                model.train(members=[done[network] for network in networks])
+            else:
+                train_whole(model, **options)
             done[label] = model
             logger.info("%d/%d %s: %s", i + 1, len(models), label, _in_words(model, args.split))
     except KeyboardInterrupt:
@@ -116,7 +120,6 @@ def _parts(text: str) -> list[str]:
 
 def _recipes(given: list[tuple[str, str, dict[str, Any]]], mdata: MuData) -> dict[str, Recipe]:
     """Label -> how to make the model: the baselines first, so that an interruption leaves something to compare."""
-    from genexp_scverse import model as models
     from genexp_scverse.cli._train import checked
     from genexp_scverse.model.base import model_class
     from genexp_scverse.model.base._making import Recipe
@@ -133,15 +136,24 @@ def _recipes(given: list[tuple[str, str, dict[str, Any]]], mdata: MuData) -> dic
     recipes = {label: Recipe(model_class(name), "default", {}) for label, name in missing.items()} | recipes
     if not given:
         for label, name, hyperparameters in PANEL:
-            if name in models.MODELS and (reason := _unfit(name, hyperparameters, mdata)):
+            if reason := _unfit(name, hyperparameters, mdata):
                 logger.info("%s is left out: %s", label, reason)
-            elif name in models.MODELS:
-                recipes[label] = Recipe(model_class(name), "default", dict(hyperparameters))
+                continue
+            recipe = Recipe(model_class(name), "default", dict(hyperparameters))
+            if name == "Ensemble":
+                recipe.hyperparameters["model"] = [recipes[network].plain for network in _networks(recipes)]
+            recipes[label] = recipe
     if any(r.hyperparameters.get(GRAPH) == GRAPH for r in recipes.values()) and GRAPH not in mdata.obsp:
         from genexp_scverse import pp
 
         pp.gene_neighbors(mdata, key_added=GRAPH)
     return recipes
+
+
+def _networks(recipes: dict[str, Recipe]) -> list[str]:
+    """Labels of the networks of the panel: one of each kind, the last one of it, that with neighbours where it is."""
+    of_kind = {name: label for label, name, _ in PANEL[1:-1] if label in recipes}
+    return list(of_kind.values())
 
 
 def _reference(recipes: dict[str, Recipe], wanted: str | None) -> str:

@@ -98,7 +98,9 @@ class Ensemble(GeneModel):
         self.members = [] if self._adata is None else self._make_members(self._adata)
         self.scores: dict[str, np.ndarray] = {}
 
-    def train(self, *, seed: int | None = None, **training: Any) -> None:  # type: ignore[override]
+    def train(  # type: ignore[override]
+        self, *, members: Sequence[GeneModel] | None = None, seed: int | None = None, **training: Any
+    ) -> None:
         """Train every member on the training genes, then calibrate on the validation genes.
 
         A further call begins anew. Ctrl-C ends the training: complete members are kept where there are at least
@@ -106,6 +108,9 @@ class Ensemble(GeneModel):
 
         Parameters
         ----------
+        members
+            Models that are trained already, as many as the ensemble has and in its order, to be taken as they are.
+            They have learned the same target of the same samples from the same training genes.
         seed
             Of the first member's training, the next ones count on from it; by default those of the members.
         training
@@ -114,7 +119,7 @@ class Ensemble(GeneModel):
         Raises
         ------
         InputError
-            When there is nothing to train on, or no member takes one of the arguments.
+            When there is nothing to train on, no member takes one of the arguments, or `members` do not fit.
 
         Examples
         --------
@@ -129,14 +134,19 @@ class Ensemble(GeneModel):
         start = time.perf_counter()
         try:
             _, valid = self._fit_statistics(mdata)
-            members = self._make_members(mdata)
-            self.members = self._trained(members, seed, training)
+            made = self._make_members(mdata)
+            if members is not None:
+                self._check_taken(members, made)
+                self.members = list(members)
+            else:
+                self.members = self._trained(made, seed, training)
             self.fitted_["n_members"] = len(self.members)
             self._calibrate(mdata, valid)
         except BaseException:
             self.fitted_, self.members, self.scores = before
             raise
-        self.fitted_["train_seconds"] = time.perf_counter() - start
+        taken = 0.0 if members is None else sum(m.fitted_["train_seconds"] for m in members)
+        self.fitted_["train_seconds"] = taken + time.perf_counter() - start
         self.is_trained_ = True
 
     def predict_interval(
@@ -260,6 +270,24 @@ class Ensemble(GeneModel):
         for key in ("features", "dna"):
             self.setup_[key] = next((m.setup_[key] for m in members if m.setup_["features"]), type(self.setup_[key])())
         return members
+
+    def _check_taken(self, taken: Sequence[GeneModel], made: list[GeneModel]) -> None:
+        """Raise unless the models that are given are what would be trained here."""
+        if [type(m) for m in taken] != [type(m) for m in made]:
+            names = [", ".join(type(m).__name__ for m in each) or "none" for each in (taken, made)]
+            msg = f"members are {names[0]} and the ensemble is of {names[1]}: give those, in that order"
+            raise InputError(msg)
+        for member in taken:
+            name = type(member).__name__
+            if not member.is_trained_:
+                msg = f"the member {name} is not trained: train it first, or leave members out"
+                raise InputError(msg)
+            if any(member.setup_[k] != self.setup_[k] for k in ("samples", "target")):
+                msg = f"the member {name} learned another target or other samples than the ensemble: make it anew"
+                raise InputError(msg)
+            if set(member.fitted_["training_genes"]) != set(self.fitted_["training_genes"]):
+                msg = f"the member {name} was trained on other genes than the training genes here: train it on these"
+                raise InputError(msg)
 
     def _trained(self, members: list[GeneModel], seed: int | None, training: Mapping[str, Any]) -> list[GeneModel]:
         each = len(self._recipes())
