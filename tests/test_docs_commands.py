@@ -165,8 +165,11 @@ WITH_BLOCKS = [p for p in PAGES if runs_by_itself(p)]
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_blocks_of_page_run(page, folder, built):
-    """In order, in one namespace and one folder."""
+def test_blocks_of_page_run(page, folder, built, monkeypatch):
+    """In order, in one namespace and one folder; networks are trained for two epochs where nothing else is said."""
+    from genexp_scverse.model.base import _torch_model
+
+    monkeypatch.setitem(_torch_model.TRAINING, "max_epochs", 2)
     text = page.read_text(encoding="utf-8")
     if "-o k562.h5mu" not in text:
         (folder / "k562.h5mu").symlink_to(built)
