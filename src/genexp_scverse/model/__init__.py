@@ -9,6 +9,7 @@ MODELS = {
     "Linear": "baseline",
     "LinearSVM": "baseline",
     "RandomForest": "baseline",
+    "Seq2ExpModel": "seq2exp",
     "SimpleChromeVAE": "simplechrome",
 }
 """Every registered model: public name -> its folder. The conformance tests run over all of them."""

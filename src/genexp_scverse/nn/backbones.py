@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from genexp_scverse.nn._layers import Norm
 from genexp_scverse.nn.dilated import DilatedLayer
 from genexp_scverse.nn.mamba import MambaLayer
 from genexp_scverse.nn.ssd import SSDLayer
+
+HEAD_SIZE = 64
 
 
 class Backbone(nn.Module):
@@ -98,10 +101,12 @@ def _ssd(
     *,
     d_state: int = 32,
     expand: int = 2,
-    head_size: int = 64,
+    head_size: int | None = None,
     conv: int = 4,
     chunk: int = 64,
 ) -> list[nn.Module]:
+    # heads of 64 channels where they come out even
+    head_size = math.gcd(HEAD_SIZE, width * expand) if head_size is None else head_size
     return [
         SSDLayer(width, d_state=d_state, expand=expand, head_size=head_size, conv=conv, chunk=chunk)
         for _ in range(n_layers)

@@ -42,8 +42,9 @@ class PairBatches:
 class PairData(lightning.LightningDataModule):
     """Training and validation pairs for the trainer."""
 
-    def __init__(self, train: torch.Tensor, valid: torch.Tensor, batch_size: int, seed: int):
+    def __init__(self, train: torch.Tensor, valid: torch.Tensor, batch_size: int, seed: int, eval_batch: int):
         super().__init__()
+        self.eval_batch = eval_batch
         self.train_pairs, self.valid_pairs = train, valid
         self.batch_size, self.seed = batch_size, seed
         self.n_train, self.n_val = len(train), len(valid)
@@ -56,4 +57,4 @@ class PairData(lightning.LightningDataModule):
 
     def val_dataloader(self) -> PairBatches | list:
         """Give validation pairs in order, in large batches."""
-        return PairBatches(self.valid_pairs, max(self.batch_size, 1024)) if len(self.valid_pairs) else []
+        return PairBatches(self.valid_pairs, max(self.batch_size, self.eval_batch)) if len(self.valid_pairs) else []

@@ -21,6 +21,8 @@ class GeneModule(nn.Module):
         Weight of the label's cross-entropy beside the level's squared error.
     """
 
+    eval_batch: int = 1024
+    """(gene, sample) pairs at once where no gradient is kept."""
     progress: float = 1.0
     """Share of the training that is done, set before every step."""
     noted: dict[str, torch.Tensor]
@@ -51,9 +53,13 @@ class GeneModule(nn.Module):
         if "level" in outputs:
             target = batch["level"]
             measured = ~torch.isnan(target)
-            losses = F.mse_loss(outputs["level"], torch.nan_to_num(target), reduction="none")
+            losses = self.level_loss(outputs["level"], torch.nan_to_num(target))
             total = total + _mean_over(losses, measured)
         return total
+
+    def level_loss(self, level: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Loss of every level, (B,): the squared error unless a network has another."""
+        return F.mse_loss(level, target, reduction="none")
 
 
 def _mean_over(losses: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,8 @@ class RegisteredModel(BaseModelClass):
 
     reads: ClassVar[tuple[str, ...]] = (schema.CHROMATIN,)
     """Roles of the modalities that the model can read."""
+    sequence: ClassVar[bool] = False
+    """Whether it reads DNA as bases, from the MuData or from a genome store."""
     setup_: dict
     required: ClassVar[tuple[str, ...]] = (schema.CHROMATIN,)
     """Roles that it cannot do without."""
@@ -81,7 +83,7 @@ class RegisteredModel(BaseModelClass):
             "split_key": split_key,
             "modalities": modalities,
         }
-        setup = resolve_setup(mdata, **args, reads=cls.reads, required=cls.required)
+        setup = resolve_setup(mdata, **args, reads=cls.reads, required=cls.required, sequence=cls.sequence)
         manager = AnnDataManager(
             fields=array_fields(mdata, setup),
             setup_method_args={
@@ -124,7 +126,7 @@ class RegisteredModel(BaseModelClass):
     def adata(self, mdata: MuData) -> None:
         setup = self.setup_
         schema.validate(mdata)
-        read = {schema.CHROMATIN: setup["marks"], schema.DNA: setup["features"]}
+        read = {schema.CHROMATIN: setup["marks"], schema.DNA: setup["features"] or setup["codes"]}
         type(self).setup_mudata(
             mdata,
             samples=chosen_samples(mdata, setup, None),

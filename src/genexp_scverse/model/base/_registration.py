@@ -12,6 +12,7 @@ from scvi.data.fields import BaseAnnDataField
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse.model.base._sources import codes_of, has_store, tracks_of
 
 if TYPE_CHECKING:
     import rich.table
@@ -103,8 +104,10 @@ def array_fields(mdata: MuData, setup: dict) -> list[BaseAnnDataField]:
     """Fields of the arrays that a model with `setup` reads from `mdata`."""
     mods = setup["modalities"]
     fields: list[BaseAnnDataField] = []
-    if setup["marks"]:
+    if setup["marks"] and not setup["genome"]:
         fields.append(GeneArrayField("bins", mods[schema.CHROMATIN], "obsm", schema.BINS))
+    if setup["codes"] and not setup["genome"]:
+        fields.append(GeneArrayField("codes", mods[schema.DNA], "obsm", schema.CODES))
     if setup["features"]:
         fields.append(GeneArrayField("features", mods[schema.DNA], "X", None))
     rna = mods.get(schema.RNA)
@@ -127,10 +130,12 @@ def resolve_setup(
     modalities: dict[str, str | None] | None,
     reads: tuple[str, ...],
     required: tuple[str, ...],
+    sequence: bool = False,
 ) -> dict:
     """Check `mdata` against the arguments of ``setup_mudata`` and return the whole setup as plain types.
 
-    `reads` names the modalities that the model can read, `required` those that it cannot do without.
+    `reads` names the modalities that the model can read, `required` those that it cannot do without; `sequence` says
+    whether it reads DNA as bases, and then also from a genome store.
     """
     schema.validate(mdata)
     if mdata.is_view or any(m.is_view for m in mdata.mod.values()):
@@ -167,8 +172,10 @@ def resolve_setup(
         "units": {},
         "binning": None,
         "dna": None,
+        "codes": None,
+        "genome": sequence and has_store(mdata),
     }
-    chromatin = mdata.mod.get(mods[schema.CHROMATIN]) if schema.CHROMATIN in reads else None
+    chromatin = tracks_of(mdata, setup) if schema.CHROMATIN in reads else None
     if chromatin is not None:
         setup["n_bins"] = int(chromatin.obsm[schema.BINS].shape[2])
         setup["window"] = _plain_window(chromatin)
@@ -184,11 +191,13 @@ def resolve_setup(
     if dna is not None:
         setup["features"] = [str(v) for v in dna.var_names]
         setup["dna"] = [plain(dna.uns.get(key)) for key in ("window", "sequence_features")]
+    if sequence:
+        _, setup["codes"] = codes_of(mdata, setup)
     if mods[schema.RNA] in mdata.mod:
         var = mdata.mod[mods[schema.RNA]].var
         units = dict(zip(var["sample"].astype(str), var["unit"].astype(str), strict=True))
         setup["units"] = {s: units[s] for s in setup["samples"] if s in units}
-    if not setup["marks"] and not setup["features"]:
+    if not setup["marks"] and not setup["features"] and not setup["codes"]:
         msg = (
             "the MuData holds neither tracks nor sequence features for this model: add tracks with "
             "gx.io.build_mudata, or features of the DNA with gx.pp.sequence_features"

@@ -11,11 +11,15 @@ from genexp_scverse import pp, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base._registration import split_values
+from genexp_scverse.model.base._sources import tracks_of
 from genexp_scverse.model.base._tables import GeneTables, targets
 from genexp_scverse.pp.scaler import SignalScaler
 
 if TYPE_CHECKING:
     from mudata import MuData
+
+FEW_WINDOWS = 256
+"""Training genes whose windows in a genome store are read to fit the scaling."""
 
 
 def ensure_split(mdata: MuData, split_key: str) -> None:
@@ -60,7 +64,10 @@ def fit_statistics(mdata: MuData, setup: dict, transform: str) -> dict[str, Any]
             fitted["level_mean"][sample] = float(y.mean())
             fitted["level_std"][sample] = float(y.std()) or 1.0
     if setup["marks"]:
-        chromatin = mdata.mod[setup["modalities"][schema.CHROMATIN]]
+        chromatin = tracks_of(mdata, setup)
+        if setup["genome"]:
+            # windows of bases: some genes tell as much as all
+            training = np.sort(np.random.default_rng(0).permutation(training)[:FEW_WINDOWS])
         var = chromatin.var
         used = var["sample"].isin(samples) & var["mark"].isin(setup["marks"])
         fitted["scaler"] = _fit_scaler(

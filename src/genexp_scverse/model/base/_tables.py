@@ -19,7 +19,9 @@ from genexp_scverse.model.base._registration import (
     split_values,
     track_positions,
 )
+from genexp_scverse.model.base._sequence import SequenceTable
 from genexp_scverse.model.base._signal import RESIDENT_BYTES, SignalTable
+from genexp_scverse.model.base._sources import codes_of, has_store, tracks_of
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -43,12 +45,16 @@ class GeneTables:
         Source of bins, genes x marks x bins of one sample.
     features
         Genes x features of the DNA, or None.
+    sequence
+        Source of DNA as codes, genes x bases, or None.
     present
         Samples x marks, 1 where the sample has the mark; None when every sample has all.
     neighbors
         Which genes are the neighbours of each, or None.
     latents
         Samples x genes x units, in place of bins: what a network reads that has encoded the signal before.
+    extra
+        Arrays of genes x anything that a network reads besides, by the name that they have in a batch.
     """
 
     genes: np.ndarray
@@ -58,9 +64,11 @@ class GeneTables:
     label: np.ndarray
     signal: SignalTable | None = None
     features: np.ndarray | None = None
+    sequence: SequenceTable | None = None
     present: np.ndarray | None = None
     neighbors: NeighborTable | None = None
     latents: torch.Tensor | None = None
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
     _device: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> GeneTables:
@@ -73,6 +81,9 @@ class GeneTables:
             self._device["features"] = torch.as_tensor(self.features, device=device)
         if self.present is not None:
             self._device["present"] = torch.as_tensor(self.present, device=device)
+        if self.sequence is not None:
+            self.sequence.to(device)
+        self._device |= {k: torch.as_tensor(v, device=device) for k, v in self.extra.items()}
         if self.neighbors is not None:
             self.neighbors.to(device)
         if self.latents is not None:
@@ -86,8 +97,8 @@ class GeneTables:
 
         Returns
         -------
-        ``level`` and ``label`` (B,); as there are ``features`` (B, features) and ``present`` (B, marks); ``bins``
-        (B, marks, bins) or ``latent`` (B, units). With neighbours ``neighbor_bins`` or ``neighbor_latent`` (B, k,
+        ``level`` and ``label`` (B,); as there are ``features`` (B, features), ``codes`` (B, bases) and ``present`` (B,
+        marks); ``bins`` (B, marks, bins) or ``latent`` (B, units). With neighbours ``neighbor_bins`` or ``neighbor_latent`` (B, k,
         ...) and what :class:`NeighborTable` says of them.
         """
         if not self._device:
@@ -98,8 +109,11 @@ class GeneTables:
         }
         if "features" in self._device:
             batch["features"] = self._device["features"][genes]
+        batch |= {k: self._device[k][genes] for k in self.extra}
         if "present" in self._device:
             batch["present"] = self._device["present"][samples]
+        if self.sequence is not None:
+            batch["codes"] = self.sequence.gather(genes)
         name = "bins" if self.latents is None else "latent"
         if self.signal is not None or self.latents is not None:
             batch[name] = self._inputs(genes, samples)
@@ -147,7 +161,7 @@ def build_tables(
         if scaler is None:
             msg = "the model reads tracks but carries no scaling for them: train it again"
             raise InputError(msg)
-        chromatin = mdata.mod[mods[schema.CHROMATIN]]
+        chromatin = tracks_of(mdata, setup)
         _check_window(chromatin, setup)
         _check_scales(chromatin, setup, samples, scaler)
         tracks = track_positions(chromatin, samples, setup["marks"], masked=setup["masked"])
@@ -155,15 +169,22 @@ def build_tables(
         if setup["masked"]:
             tables.present = (tracks >= 0).astype(np.float32)
         tables.signal = SignalTable(
-            arrays["bins"],
+            chromatin.obsm[schema.BINS],
             tracks=tracks,
             marks=list(setup["marks"]),
             scales=[str(s) for s in chromatin.var["scale"]],
             scaler=scaler,
             flip=flips(mdata, setup["window"], stranded),
             names=list(samples),
-            resident_bytes=resident_bytes,
+            # windows of a genome overlap: scaled, they would take many times its room
+            resident_bytes=0 if setup["genome"] else resident_bytes,
         )
+    if setup["codes"]:
+        codes, window = codes_of(mdata, setup)
+        if codes is None or window != setup["codes"]:
+            msg = f"the model reads DNA in the window {setup['codes']} and the MuData has {window}: build it alike"
+            raise InputError(msg)
+        tables.sequence = SequenceTable(codes, flips(mdata, window, stranded), resident_bytes=resident_bytes)
     if setup["features"]:
         tables.features = np.asarray(arrays["features"], np.float32)
     if graph is not None:
@@ -174,10 +195,17 @@ def build_tables(
 def array_fields_checked(mdata: MuData, setup: dict):
     """Fields of `mdata` for `setup`; raises when a modality or a feature that the model reads is not there."""
     mods = setup["modalities"]
-    for role, used in ((schema.CHROMATIN, setup["marks"]), (schema.DNA, setup["features"])):
+    arrays = not setup["genome"]
+    for role, used in (
+        (schema.CHROMATIN, setup["marks"] and arrays),
+        (schema.DNA, setup["features"] or (setup["codes"] and arrays)),
+    ):
         if used and mods[role] not in mdata.mod:
             msg = f'the model reads the modality "{mods[role]}", which the MuData lacks: it has {", ".join(mdata.mod)}'
             raise InputError(msg)
+    if setup["genome"] and not has_store(mdata):
+        msg = "the model reads a genome store and the MuData names none: attach it with gx.io.attach_genome"
+        raise InputError(msg)
     if setup["features"]:
         there = [str(v) for v in mdata.mod[mods[schema.DNA]].var_names]
         if there != setup["features"]:

@@ -251,12 +251,12 @@ class TorchGeneModel(GeneModel):
         )
         # scvi-tools' runner replaces the history, so what was there is put back in front of the new epochs
         before, self.history_ = self.history, {}
-        data = PairData(torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed)
+        data = PairData(torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed, self.module.eval_batch)
         keep = KeepBest(0 if before is None else len(before))
         if before is not None and len(valid) and (stage is None or stage in before["stage"].to_numpy()):
             # what follows may not lose what an earlier training, of this stage, has reached
             best = self.fitted_["best_epoch"] if stage is None else self.fitted_["best_epochs"][stage]
-            keep.start_from(self.module, plan.score(PairBatches(data.valid_pairs, 1024)), best)
+            keep.start_from(self.module, plan.score(PairBatches(data.valid_pairs, self.module.eval_batch)), best)
         callbacks = [keep, *trainer.pop("callbacks", [])]
         if early_stopping:
             # Lightning's own: that of scvi-tools prints to standard output
@@ -322,7 +322,7 @@ class TorchGeneModel(GeneModel):
         training = self.module.training
         self.module.eval()
         with torch.inference_mode():
-            for genes, samples in PairBatches(torch.as_tensor(pairs), 1024):
+            for genes, samples in PairBatches(torch.as_tensor(pairs), self.module.eval_batch):
                 outputs = self.module(tables.gather(genes.to(device), samples.to(device)))
                 for name in names:
                     if name in outputs:

@@ -1,0 +1,95 @@
+"""Where a model reads tracks and DNA from: arrays of the MuData, or the genome store that it names."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genexp_scverse import schema
+from genexp_scverse._errors import InputError
+from genexp_scverse.io.genome_attach import GENOME, genome_windows
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+    from genexp_scverse.io._genome_windows import GenomeWindows
+
+
+class StoreBins:
+    """Signal of a genome store as an array of genes x tracks x bins, read by rows."""
+
+    dtype = np.dtype(np.float32)
+    ndim = 3
+
+    def __init__(self, windows: GenomeWindows):
+        self.windows = windows
+        self.shape = (len(windows), len(windows.tracks), windows.n_bins)
+
+    def __getitem__(self, key: tuple[Any, slice]) -> np.ndarray:
+        rows, tracks = key
+        return self.windows.signal(np.arange(len(self.windows))[rows], np.arange(self.shape[1])[tracks])
+
+
+class StoreCodes:
+    """DNA of a genome store as an array of genes x bases, read by rows."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 2
+
+    def __init__(self, windows: GenomeWindows):
+        self.windows = windows
+        self.shape = (len(windows), windows.length)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self.windows.codes(np.arange(len(self.windows))[rows])
+
+
+def has_store(mdata: MuData) -> bool:
+    """Tell whether a genome store is attached."""
+    return GENOME in mdata.uns
+
+
+def tracks_of(mdata: MuData, setup: dict) -> Any:
+    """Give what holds the tracks, with ``var``, ``var_names``, ``obsm["bins"]`` and ``uns``, or None without any.
+
+    It is the modality chromatin, or for a model that reads the attached genome store (``setup["genome"]``) its tracks.
+    """
+    if not setup["genome"]:
+        return mdata.mod.get(setup["modalities"][schema.CHROMATIN])
+    if setup["modalities"][schema.CHROMATIN] is None:
+        return None
+    windows = genome_windows(mdata)
+    if not len(windows.tracks):
+        return None
+    var = windows.tracks.copy()
+    var.index = var["sample"].astype(str) + "." + var["mark"].astype(str)
+    window = {k: getattr(windows, k) for k in ("upstream", "downstream", "bin_size", "stranded")}
+    return SimpleNamespace(
+        var=var, var_names=var.index, obsm={schema.BINS: StoreBins(windows)}, uns={"window": window, "binning": None}
+    )
+
+
+def codes_of(mdata: MuData, setup: dict) -> tuple[Any, dict | None]:
+    """Give the DNA, genes x bases of codes, and its window; None and None without any."""
+    name = setup["modalities"][schema.DNA]
+    if name is None:
+        return None, None
+    if setup["genome"]:
+        windows = genome_windows(mdata)
+        if not windows.store.has_codes:
+            return None, None
+        return StoreCodes(windows), _plain(windows.upstream, windows.downstream, windows.stranded)
+    dna = mdata.mod.get(name)
+    if dna is None or schema.CODES not in dna.obsm:
+        return None, None
+    window = dna.uns.get("window")
+    if window is None:
+        msg = f'mdata["{name}"].uns has no "window", so that the TSS is not known: build the MuData with a FASTA'
+        raise InputError(msg)
+    return dna.obsm[schema.CODES], _plain(window["upstream"], window["downstream"], window["stranded"])
+
+
+def _plain(upstream: Any, downstream: Any, stranded: Any) -> dict:
+    return {"upstream": int(upstream), "downstream": int(downstream), "stranded": bool(stranded)}

@@ -1,0 +1,335 @@
+"""Seq2Exp as a user calls it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import lightning
+import numpy as np
+import torch
+
+from genexp_scverse import pp, schema
+from genexp_scverse._errors import InputError
+from genexp_scverse._logging import logger
+from genexp_scverse.model.base import Limit
+from genexp_scverse.model.base._registration import split_values
+from genexp_scverse.model.base._tables import GeneTables
+from genexp_scverse.model.seq2exp._geometry import geometry
+from genexp_scverse.model.seq2exp._mask_outputs import MaskOutputs
+from genexp_scverse.model.seq2exp._module import CONTACT, Seq2ExpModule
+from genexp_scverse.nn.backbones import BACKBONES
+
+PUBLISHED_SIGNALS = {"H3K27ac": (0.4, 1.5), "DNase": (0.4, 0.2), CONTACT: (0.2, 1.0)}
+"""Weight and offset of the signals of the paper."""
+OFFSET = 1.0
+"""Of every signal by default: they are scaled alike."""
+CONTACT_WEIGHT = 0.2
+CLOSED, OPENED = 1e-3, 0.999
+"""Mean of the mask beyond which it is said to have collapsed."""
+CHOICES = {"generator_reads": ("both", "sequence"), "readout": ("both", "center"), "mask": ("soft", "hard", "none")}
+_PUBLISHED = {
+    "target": "expression",
+    "stranded": False,
+    "transform": "raw",
+    "backbone": "mamba",
+    "width": 128,
+    "n_layers": 4,
+    "generator_reads": "sequence",
+    "readout": "center",
+    "n_hidden": [128, 128],
+    "center": 2000,
+    "resolution": 1,
+    "dropout": 0.0,
+    "train": {
+        "lr": 5e-4,
+        "weight_decay": 1e-6,
+        "batch_size": 8,
+        "max_epochs": 50,
+        "trainer": {"gradient_clip_val": 1.0},
+    },
+}
+
+
+class Seq2ExpModel(MaskOutputs):
+    """Discover which positions around a gene matter, and predict its expression from those alone.
+
+    A generator reads DNA, signals or both, and gives every position of the window a Beta distribution; a mask is drawn
+    from it, and the predictor sees what the mask lets through. An information bottleneck keeps the mask sparse. The
+    default departs from the published setting (Su, Yu, Zhi & Ji, ICLR 2025, arXiv 2502.13991) where that is better;
+    ``setting="paper-soft"`` and ``setting="paper-hard"`` are the published ones.
+
+    DNA and signals are those of the MuData (``dna.obsm["codes"]``, ``chromatin.obsm["bins"]``, of one window), or of
+    the genome store that :func:`genexp_scverse.io.attach_genome` named.
+
+    Parameters
+    ----------
+    mdata
+        Gene-centric MuData with DNA, tracks, or both.
+    setting
+        ``default``, ``paper-soft`` or ``paper-hard``.
+    seed
+        Of the initial weights, and of training unless given there.
+    mask
+        ``soft``, ``hard`` (0 or 1, with the gradient of the soft one), or ``none`` for the predictor by itself.
+    resolution
+        Bases per position; by default 32 or the next smaller number that fits where there is DNA, else the bin size of
+        the tracks or the multiple of it that leaves at most 2048 positions.
+    center
+        Bases around the TSS that are always open; by default 2,000, at most a fifth of the window.
+    backbone, backbone_settings, width, n_layers
+        See :func:`genexp_scverse.nn.backbones.make_backbone`.
+    kernel_size
+        Positions that the embedding of the signals sees.
+    generator_reads
+        ``both``, or ``sequence`` as published.
+    readout
+        ``both``: what the predictor says at the TSS and on average over the window; ``center``: the former alone.
+    prior_mean, prior_strength
+        r and k of the prior Beta(k, k (1 - r) / r).
+    signal_scale, b_min
+        s and bmin of the parameters that the signals give.
+    published_signals
+        Weights and offsets of H3K27ac, DNase and contact as published in place of equal ones.
+    exact
+        The exact product of the two Beta distributions in place of the sum of their parameters.
+    kl_weight
+        Of the divergence of the mask from its prior.
+    contact
+        Key of ``obsm`` with contact, see :func:`genexp_scverse.pp.contact_track`; None for none.
+    blacklist
+        Name of intervals (``mdata.uns["intervals"]``) whose positions the mask never opens; None for none.
+    share_weights
+        One backbone for generator and predictor.
+    reverse_complement
+        Average over both strands, so that a window and its reverse complement get the same mask and prediction; wants
+        a TSS in the middle of the window.
+    checkpoint
+        Compute activations again on the way back instead of keeping them: less memory, more time.
+    n_hidden, dropout
+        Of the layers before the output.
+    label_weight
+        Weight of the label's cross-entropy beside the level's loss.
+    target, stranded, transform
+        As for :class:`~genexp_scverse.model.DeepChrome`; the target is the level alone unless asked otherwise.
+
+    Examples
+    --------
+    >>> import numpy as np, genexp_scverse as gx
+    >>> x = np.random.default_rng(0).random((60, 2, 20))
+    >>> mdata = gx.io.from_bins(x, genes=[f"g{i}" for i in range(60)], marks=["H3K27ac", "DNase"],
+    ...                         expression=x[:, 0].mean(1), unit="log", sample="K562")
+    >>> gx.pp.split_at_random(mdata)
+    >>> model = gx.model.Seq2ExpModel(mdata, width=16, n_layers=1)
+    >>> model.train(2, enable_progress_bar=False)
+    >>> model.predict(split="test").shape
+    (12, 2)
+    >>> model.get_mask().mean.shape
+    (60, 20)
+    """
+
+    name = "seq2exp"
+    module: Seq2ExpModule
+    reads: ClassVar[tuple[str, ...]] = (schema.CHROMATIN, schema.DNA)
+    required: ClassVar[tuple[str, ...]] = ()
+    sequence: ClassVar[bool] = True
+    limits: ClassVar[dict[str, Limit]] = {
+        "width": Limit(1),
+        "n_layers": Limit(1),
+        "kernel_size": Limit(1),
+        "prior_mean": Limit(1e-6, 1 - 1e-6, whole=False),
+        "prior_strength": Limit(1e-6, whole=False),
+        "signal_scale": Limit(1e-6, whole=False),
+        "b_min": Limit(0, whole=False),
+        "kl_weight": Limit(0, whole=False),
+        "n_hidden": Limit(1, length=None),
+        "dropout": Limit(0, 1, whole=False, below=True),
+        "label_weight": Limit(0, whole=False),
+    }
+    settings: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {"train": {"batch_size": 32, "weight_decay": 0.1}},
+        "paper-soft": {
+            **_PUBLISHED,
+            "b_min": 1.0,
+            "signal_scale": 10.0,
+            "prior_mean": 0.1,
+            "prior_strength": 10.0,
+            "published_signals": True,
+        },
+        "paper-hard": {
+            **_PUBLISHED,
+            "mask": "hard",
+            "b_min": 0.0,
+            "signal_scale": 1.0,
+            "prior_mean": 0.45,
+            "prior_strength": 0.1,
+            "published_signals": True,
+            "share_weights": True,
+        },
+    }
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Names and default values of the hyperparameters."""
+        return {
+            **super().defaults(),
+            "mask": "soft",
+            "resolution": None,
+            "center": None,
+            "backbone": "ssd",
+            "backbone_settings": None,
+            "width": 64,
+            "n_layers": 2,
+            "kernel_size": 5,
+            "generator_reads": "both",
+            "readout": "both",
+            "prior_mean": 0.1,
+            "prior_strength": 1.0,
+            "signal_scale": 1.0,
+            "b_min": 0.1,
+            "published_signals": False,
+            "exact": False,
+            "kl_weight": 0.01,
+            "contact": None,
+            "blacklist": None,
+            "share_weights": False,
+            "reverse_complement": False,
+            "checkpoint": False,
+            "n_hidden": [128],
+            "dropout": 0.2,
+            "label_weight": 1.0,
+        }
+
+    def _network(self) -> Seq2ExpModule:
+        hyper, setup = self.hyperparameters_, self.setup_
+        for name, known in CHOICES.items():
+            if hyper[name] not in known:
+                msg = f"{name}={hyper[name]!r} is not known: choose one of {', '.join(known)}"
+                raise InputError(msg)
+        if hyper["backbone"] not in BACKBONES:
+            msg = f"backbone={hyper['backbone']!r} is not known: choose one of {', '.join(BACKBONES)}"
+            raise InputError(msg)
+        for name in ("resolution", "center"):
+            value = hyper[name]
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                msg = f"{name}={value!r} is not possible: give a whole number of bases, or None"
+                raise InputError(msg)
+        if hyper["reverse_complement"] and not setup["codes"]:
+            msg = "reverse_complement=True is for DNA, and the MuData has none: leave it out"
+            raise InputError(msg)
+        marks = list(setup["marks"] or [])
+        if not marks and not setup["codes"]:
+            msg = "Seq2ExpModel reads DNA or tracks and the MuData has features alone: see gx.io.build_mudata"
+            raise InputError(msg)
+        places = geometry(setup, resolution=hyper["resolution"], center=hyper["center"])
+        if hyper["reverse_complement"] and abs(places.upstream - places.downstream) > 1:
+            msg = (
+                f"reverse_complement=True wants the TSS in the middle and the window has {places.upstream} bases "
+                f"before and {places.downstream} after it: build a symmetric one, or leave it out"
+            )
+            raise InputError(msg)
+        weight, offset = self._signal_terms(marks)
+        passed = ("width", "n_layers", "backbone", "kernel_size", "generator_reads", "readout", "share_weights",
+                  "reverse_complement", "checkpoint", "n_hidden", "dropout", "kl_weight", "label_weight")  # fmt: skip
+        return Seq2ExpModule(
+            len(marks),
+            geometry=places,
+            sequence=bool(setup["codes"]),
+            contact=hyper["contact"] is not None,
+            n_features=len(setup["features"]),
+            target=setup["target"],
+            use_mask=hyper["mask"] != "none",
+            mask={
+                "hard": hyper["mask"] == "hard",
+                "exact": hyper["exact"],
+                "weight": weight,
+                "offset": offset,
+                "b_min": hyper["b_min"],
+                "scale": hyper["signal_scale"],
+                "prior_mean": hyper["prior_mean"],
+                "prior_strength": hyper["prior_strength"],
+            },
+            backbone_settings=hyper["backbone_settings"] or {},
+            **{k: hyper[k] for k in passed},
+        )
+
+    def _signal_terms(self, marks: list[str]) -> tuple[list[float], list[float]]:
+        """Weights and offsets of the tracks, and of contact as the last one."""
+        names = [*marks, *([CONTACT] if self.hyperparameters_["contact"] is not None else [])]
+        if self.hyperparameters_["published_signals"]:
+            terms = [PUBLISHED_SIGNALS.get(name, (0.4, OFFSET)) for name in names]
+            return [t[0] for t in terms], [t[1] for t in terms]
+        rest = 1 - CONTACT_WEIGHT if CONTACT in names and marks else 1.0
+        weight = [rest / len(marks)] * len(marks) + ([1 - rest or 1.0] if CONTACT in names else [])
+        return weight, [OFFSET] * len(names)
+
+    def _tables(self, mdata, samples: list[str], **reading: Any) -> GeneTables:
+        tables = super()._tables(mdata, samples, **reading)
+        hyper, places = self.hyperparameters_, self.module.geometry
+        window = {"upstream": places.upstream, "downstream": places.downstream}
+        if hyper["contact"] is not None:
+            tables.extra[CONTACT] = _contact(mdata, hyper["contact"], window)
+        if hyper["blacklist"] is not None:
+            known = mdata.uns.get("intervals", {})
+            if hyper["blacklist"] not in known:
+                msg = (
+                    f"blacklist={hyper['blacklist']!r} names intervals that are not there: add them with "
+                    "gx.pp.add_intervals"
+                )
+                raise InputError(msg)
+            tables.extra["blocked"] = pp.interval_mask(
+                mdata, hyper["blacklist"], **window, bin_size=places.resolution, stranded=places.stranded
+            )
+        return tables
+
+    def _run(self, train: np.ndarray, valid: np.ndarray, options: dict, seed: int, **trainer: Any) -> None:
+        if not self.is_trained_ and len(self.module.feature_mean):
+            self._fit_features()
+        trainer["callbacks"] = [_WatchMask(self.hyperparameters_), *trainer.get("callbacks", [])]
+        super()._run(train, valid, options, seed, **trainer)
+
+    def _fit_features(self) -> None:
+        """Mean and standard deviation of the scalar features over the training genes."""
+        mdata = self._data(None)
+        rows = split_values(mdata, self.setup_["split_key"]) == "train"
+        x = np.asarray(mdata.mod[self.setup_["modalities"][schema.DNA]].X, np.float64)[rows]
+        with np.errstate(invalid="ignore"):
+            mean, std = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+        self.module.feature_mean.copy_(torch.as_tensor(np.nan_to_num(mean)))
+        self.module.feature_std.copy_(torch.as_tensor(np.where(std > 0, np.nan_to_num(std, nan=1.0), 1.0)))
+
+
+class _WatchMask(lightning.Callback):
+    """Say once when the mask lets nothing through, or everything."""
+
+    def __init__(self, hyper: dict):
+        self.hyper, self.said = hyper, False
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        share = pl_module.validation.get("valid_open")
+        if share is None or self.said or CLOSED <= share <= OPENED:
+            return
+        self.said = True
+        kl, mean = self.hyper["kl_weight"], self.hyper["prior_mean"]
+        if share < CLOSED:
+            logger.warning(
+                "The mask lets next to nothing through (%.2g of the window): lower kl_weight (%g) or raise "
+                "prior_mean (%g)", share, kl, mean,
+            )  # fmt: skip
+        else:
+            logger.warning(
+                "The mask lets everything through (%.4g of the window): raise kl_weight (%g) or lower prior_mean (%g)",
+                share, kl, mean,
+            )  # fmt: skip
+
+
+def _contact(mdata: Any, key: str, window: dict[str, int]) -> np.ndarray:
+    for name in (schema.CHROMATIN, schema.DNA):
+        holder = mdata.mod.get(name)
+        if holder is not None and key in holder.obsm:
+            about = holder.uns.get(key, {})
+            if any(int(about.get(k, -1)) != v for k, v in window.items()):
+                msg = f'obsm["{key}"] has another window than {window}: make it with gx.pp.contact_track(**those)'
+                raise InputError(msg)
+            return np.asarray(holder.obsm[key], np.float32)
+    msg = f"contact={key!r} is in the obsm of neither chromatin nor dna: make it with gx.pp.contact_track"
+    raise InputError(msg)

@@ -1,0 +1,239 @@
+"""The network of Seq2Exp: generator, Beta mask, predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from genexp_scverse.model.base import GeneModule
+from genexp_scverse.model.seq2exp._geometry import Geometry
+from genexp_scverse.nn.backbones import Backbone, make_backbone
+from genexp_scverse.nn.beta_mask import BetaMask, MaskOutput
+from genexp_scverse.nn.heads import ExpressionHead
+from genexp_scverse.nn.reverse_complement import ReverseComplementMean
+from genexp_scverse.nn.sequence_stem import SequenceStem
+
+CONTACT = "contact"
+EVAL_POSITIONS = 2**18
+"""Positions in a batch of evaluation."""
+UNDECAYED = ("bias", "norm", "log_decay", "step_bias", "skip")
+
+
+class Seq2ExpModule(GeneModule):
+    """Generator reads the window, a Beta mask opens some of its positions, the predictor sees those alone.
+
+    Su et al. 2025, sections 3.2 to 3.4. The embeddings of the sequence and of the signals are added and multiplied
+    with the mask. The positions around the TSS are always open.
+
+    Parameters
+    ----------
+    n_marks
+        Tracks of a sample; 0 for the sequence alone.
+    geometry
+        Positions of the window.
+    sequence
+        Whether DNA is read.
+    contact
+        Whether contact with the TSS is read, a track of every gene for all samples.
+    n_features
+        Scalar features of a gene.
+    target
+        ``label``, ``expression`` or ``both``.
+    use_mask
+        False leaves every position open: the predictor without a bottleneck.
+    mask
+        Arguments of :class:`~genexp_scverse.nn.beta_mask.BetaMask`.
+    generator_reads
+        ``both`` or ``sequence``, as published; without a sequence it reads the signals.
+    readout
+        ``both``: mean over the positions around the TSS, and mean over the window; ``center``: the former alone.
+    """
+
+    def __init__(
+        self,
+        n_marks: int,
+        *,
+        geometry: Geometry,
+        sequence: bool,
+        contact: bool,
+        n_features: int,
+        target: str,
+        use_mask: bool,
+        mask: Mapping[str, Any],
+        width: int,
+        n_layers: int,
+        backbone: str,
+        backbone_settings: Mapping[str, Any],
+        kernel_size: int,
+        generator_reads: str,
+        readout: str,
+        share_weights: bool,
+        reverse_complement: bool,
+        checkpoint: bool,
+        n_hidden: Sequence[int],
+        dropout: float,
+        kl_weight: float,
+        label_weight: float = 1.0,
+    ):
+        super().__init__(label_weight)
+        self.geometry, self.kl_weight, self.readout = geometry, kl_weight, readout
+        self.generator_reads = generator_reads if sequence and n_marks + contact else "both"
+        self.eval_batch = max(1, EVAL_POSITIONS // geometry.n_positions)
+        n_tracks = n_marks + contact
+        self.stem = SequenceStem(width, geometry.resolution) if sequence else None
+        self.tracks = nn.Conv1d(n_tracks, width, kernel_size, padding="same") if n_tracks else None
+
+        def made() -> Backbone:
+            return make_backbone(backbone, width, n_layers, checkpoint=checkpoint, **backbone_settings)
+
+        self.predictor = made()
+        self.mask: BetaMask | None = None
+        if use_mask:
+            self.mask = BetaMask(**mask)
+            generator = _Generator(self.predictor if share_weights else made(), width)
+            self.generator = generator
+        self.both_strands = reverse_complement
+        n_read = width * (2 if readout == "both" else 1) + n_features
+        self.register_buffer("feature_mean", torch.zeros(n_features))
+        self.register_buffer("feature_std", torch.ones(n_features))
+        self.feature_mean: torch.Tensor
+        self.feature_std: torch.Tensor
+        layers: list[nn.Module] = []
+        for n in n_hidden:
+            layers += [nn.Dropout(dropout), nn.Linear(n_read, n), nn.GELU()]
+            n_read = n
+        self.hidden = nn.Sequential(*layers)
+        self.head = ExpressionHead(n_read, target)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Predict from ``codes`` (B, bases) and ``bins`` (B, marks, bins), as there are.
+
+        Besides level, logit and latent there are ``mask``, ``mask_mean`` and ``mask_std`` (B, positions) and ``kl``.
+        """
+        signals = self._signals(batch)
+        made = self.masked(batch, signals)
+        if self.both_strands and self.stem is not None:
+            latent = ReverseComplementMean(_Read(self), positions={})(
+                batch["codes"], signals, None if made is None else made.mask[:, None]
+            )
+        else:
+            latent = self.read(batch.get("codes"), signals, None if made is None else made.mask[:, None])
+        if "features" in batch:
+            features = (batch["features"] - self.feature_mean) / self.feature_std
+            latent = torch.cat([latent, torch.nan_to_num(features)], dim=1)
+        latent = self.hidden(latent)
+        out = {**self.head(latent), "latent": latent}
+        if made is not None:
+            out |= {"mask": made.mask, "mask_mean": made.mean, "mask_std": made.std, "kl": made.kl}
+        return out
+
+    def masked(self, batch: dict[str, torch.Tensor], signals: torch.Tensor | None) -> MaskOutput | None:
+        """Make the mask of a batch, None where there is none."""
+        if self.mask is None:
+            return None
+        read = None if self.generator_reads == "sequence" else signals
+        if self.both_strands and self.stem is not None:
+            logits = ReverseComplementMean(_Logits(self), positions={0: 1})(batch["codes"], read)
+        else:
+            logits = self.generator(self.embedded(batch.get("codes"), read))
+        there = torch.zeros(self.geometry.n_positions, dtype=torch.bool, device=logits.device)
+        there[self.geometry.first_open : self.geometry.last_open] = True
+        present = batch.get("present")
+        if present is not None and self.tracks is not None and CONTACT in batch:
+            present = torch.cat([present, present.new_ones(len(present), 1)], dim=1)
+        return self.mask(logits, signals, present=present, open=there, blocked=batch.get("blocked"))
+
+    def embedded(self, codes: torch.Tensor | None, signals: torch.Tensor | None) -> torch.Tensor:
+        """Embed sequence and signals, as they are given, (B, positions, width)."""
+        parts = []
+        if codes is not None and self.stem is not None:
+            parts.append(self.stem(codes))
+        if signals is not None and self.tracks is not None:
+            parts.append(self.tracks(signals).transpose(1, 2))
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+    def read(
+        self, codes: torch.Tensor | None, signals: torch.Tensor | None, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return what the predictor says of a window whose positions `mask` (B, 1, positions) opens."""
+        x = self.embedded(codes, signals)
+        if mask is not None:
+            x = x * mask.transpose(1, 2).to(x.dtype)
+        hidden = self.predictor(x)
+        center = hidden[:, self.geometry.first_open : self.geometry.last_open].mean(1)
+        return torch.cat([center, hidden.mean(1)], dim=1) if self.readout == "both" else center
+
+    def loss(self, outputs: dict[str, torch.Tensor], batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Smooth L1 of the level, cross-entropy of the label, and `kl_weight` times the divergence of the mask."""
+        total = super().loss(outputs, batch)
+        self.noted = {}
+        if "kl" in outputs:
+            geometry = self.geometry
+            mean = outputs["mask_mean"]
+            outside = mean.sum(1) - mean[:, geometry.first_open : geometry.last_open].sum(1)
+            n_outside = geometry.n_positions - (geometry.last_open - geometry.first_open)
+            self.noted = {"kl": outputs["kl"].detach(), "open": (outside / max(1, n_outside)).mean().detach()}
+            total = total + self.kl_weight * outputs["kl"]
+        return total
+
+    def level_loss(self, level: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Huber's loss, as published."""
+        return F.smooth_l1_loss(level, target, reduction="none")
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Spare biases, norms and the parameters of decays and steps the weight decay."""
+        spared, others = [], []
+        for name, parameter in self.named_parameters():
+            (spared if any(word in name for word in UNDECAYED) or parameter.ndim < 2 else others).append(parameter)
+        return [{"params": others, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+
+    def _signals(self, batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        """Bring tracks and contact to the positions, (B, tracks, positions)."""
+        if self.tracks is None:
+            return None
+        n = self.geometry.n_positions
+        parts = []
+        if "bins" in batch:
+            bins = batch["bins"]
+            if bins.shape[2] >= n:
+                parts.append(bins.unflatten(2, (n, -1)).mean(3))
+            else:
+                parts.append(bins.repeat_interleave(n // bins.shape[2], dim=2))
+        if CONTACT in batch:
+            parts.append(F.interpolate(batch[CONTACT][:, None], n, mode="nearest"))
+        return torch.cat(parts, dim=1)
+
+
+class _Generator(nn.Module):
+    """Backbone and two logits per position."""
+
+    def __init__(self, backbone: Backbone, width: int):
+        super().__init__()
+        self.backbone, self.logits = backbone, nn.Linear(width, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logits(self.backbone(x))
+
+
+class _Logits:
+    """The generator as :class:`ReverseComplementMean` calls it."""
+
+    def __init__(self, module: Seq2ExpModule):
+        self.module = module
+
+    def __call__(self, codes: torch.Tensor, signals: torch.Tensor | None) -> torch.Tensor:
+        return self.module.generator(self.module.embedded(codes, signals))
+
+
+class _Read:
+    """The predictor as :class:`ReverseComplementMean` calls it."""
+
+    def __init__(self, module: Seq2ExpModule):
+        self.module = module
+
+    def __call__(self, codes: torch.Tensor, signals: torch.Tensor | None, mask: torch.Tensor | None) -> torch.Tensor:
+        return self.module.read(codes, signals, mask)
