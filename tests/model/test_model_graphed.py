@@ -208,9 +208,8 @@ def made(dropout: float = 0.0):
     """A recurrent network with every kind of layer of ours, its data, and its loss of some rows."""
     torch.manual_seed(0)
     lstm, out = GroupedLSTM(3, 1, 16), nn.Linear(3 * 32, 1)
-    query = nn.Parameter(torch.randn(3, 32) / 8)
+    query = nn.Parameter((torch.randn(3, 32) / 8).to("cuda"))
     network = nn.ModuleList([lstm, out]).to("cuda")
-    query.data = query.data.to("cuda")
     x, y = torch.randn(200, 3, 12, 1, device="cuda"), torch.randn(200, device="cuda")
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:

@@ -106,6 +106,8 @@ class GraphedStep:
                 loss = self._run(inputs)
             gradients = [parameter.grad for parameter in self._parameters]
         except BaseException as error:
+            # torch leaves the stream of a broken recording in use
+            torch.cuda.set_stream(usual)
             self._forget()
             _BROKEN.append(graph)
             # a recording that was broken off leaves the generator in the state of one
@@ -118,9 +120,8 @@ class GraphedStep:
         else:
             self._graph, self._inputs, self._loss, self._gradients = graph, inputs, loss, gradients
         finally:
-            # torch leaves the stream of a broken recording in use
-            torch.cuda.set_stream(usual)
             usual.wait_stream(stream)
+        # the steps before the recording drew as well
         torch.cuda.set_rng_state(drawn, device)
 
 
