@@ -2,10 +2,11 @@
 
     python benchmarks/training.py --out benchmarks/results
 
-Both train the published network with AdamW on level and label, and after each epoch predict the validation genes
-and take their AUROC and Pearson. The bare loop is timed with torch's default step and with the fused one, which
-DeepChrome uses. Epochs alternate. On the CPU the times are processor seconds of this process on --threads threads.
-On a GPU it also says which share of the wall time of an epoch no kernel was running.
+Both train the published network with AdamW on level and label, and after each epoch predict the validation genes and
+take their AUROC and Pearson. The bare loop is timed with torch's default step and with the fused one, which
+DeepChrome uses; on a GPU DeepChrome also replays recorded steps. Epochs alternate. On the CPU the times are processor
+seconds of this process on --threads threads. On a GPU it also says which share of the wall time of an epoch no kernel
+was running.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def test_the_weight_of_the_kl_rises_in_training_alone():
     full, kl = float(module.loss(out, batch)), float(module.noted["kl"])
     module.train()
     for progress, weight in ((0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (1.0, 1.0)):
-        module.progress = progress
+        module.advance(progress)
         assert float(module.loss(out, batch)) == pytest.approx(full - (1 - weight) * 2 * kl / 40, rel=1e-4)
 
 

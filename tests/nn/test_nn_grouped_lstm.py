@@ -290,6 +290,21 @@ def test_compiled_loops_say_what_torch_says(ways):
         torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("n_parts", [1, 2, 3, 6])
+def test_the_gradient_of_the_weights_is_a_sum_of_parts(n_parts):
+    state, d_gates = torch.randn(4, 7, 5, 11), torch.randn(4, 6, 5, 32)
+    found = _lstm_torch.weight_gradient(state, d_gates.flatten(1, 2), n_parts)
+    torch.testing.assert_close(found, torch.einsum("ltbr,ltbg->lrg", state[:, :-1], d_gates), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "batch", "n_parts"),
+    [(100, 128, 50), (100, 16, 5), (5, 16, 1), (101, 128, 1), (20, 1024, 20)],
+)
+def test_a_part_is_a_whole_number_of_steps_and_256_rows_at_least(n_steps, batch, n_parts):
+    assert _lstm_torch.parts(n_steps, batch) == n_parts
+
+
 def test_gpu_kernels_say_what_torch_says():
     """The kernels in triton's interpreter, which reads the environment when they are defined."""
     pytest.importorskip("triton", reason="needs triton")

@@ -101,8 +101,26 @@ def from_gates(
     d_gates, query = d_gates.flatten(1, 2), mixing.query
     if d_x.numel():
         d_x.copy_(torch.bmm(d_gates, weight[:, n_hidden:-1].transpose(1, 2)).view_as(d_x))
-    d_weight = torch.bmm(state[:, :-1].flatten(1, 2).transpose(1, 2), d_gates)
+    n_parts = parts(state.shape[1] - 1, state.shape[2]) if state.is_cuda else 1
+    d_weight = weight_gradient(state, d_gates, n_parts)
     return d_weight, mix(state, mixing.slopes, n_hidden).sum(1) if len(query) else torch.zeros_like(query)
+
+
+def weight_gradient(state: torch.Tensor, d_gates: torch.Tensor, n_parts: int) -> torch.Tensor:
+    """Gradient of the weights from `d_gates` (lanes, steps x B, 4 hidden): a sum over steps, made in `n_parts` of them.
+
+    A GPU shares out the elements of a matrix, not the sum behind each: few lanes of few units leave most of it idle.
+    """
+    lanes, n_read = len(state), state.shape[3]
+    read = state[:, :-1].reshape(lanes * n_parts, -1, n_read)
+    d_weight = torch.bmm(read.transpose(1, 2), d_gates.reshape(lanes * n_parts, -1, d_gates.shape[2]))
+    return d_weight.unflatten(0, (lanes, n_parts)).sum(1) if n_parts > 1 else d_weight
+
+
+def parts(n_steps: int, batch: int) -> int:
+    """Into how many equal parts `n_steps` are cut so that each has 256 rows at least."""
+    most = max(1, min(n_steps, n_steps * batch // 256))
+    return next(n for n in range(most, 0, -1) if n_steps % n == 0)
 
 
 def products(state: torch.Tensor, vectors: torch.Tensor, n_groups: int) -> torch.Tensor:

@@ -240,11 +240,14 @@ class _Spare(dict[tuple, list[tuple[torch.Tensor, ...]]]):
     """Arrays that wait for the next training step: to make them anew costs as much as to fill them."""
 
     def take(self, like: torch.Tensor, shape: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
-        free = self.get((shape, like.dtype, like.device))
+        # what a recording uses belongs to its graph: given to others, or freed, a replay would write into their memory
+        free = None if _recorded(like) else self.get((shape, like.dtype, like.device))
         return free.pop() if free else _arrays(like, shape, n_kept=shape[1])
 
     def give(self, arrays: tuple[torch.Tensor, ...]) -> None:
         gates, _, state = arrays
+        if _recorded(gates):
+            return
         lanes, n_steps, batch, n_gates = gates.shape
         shape = (lanes, n_steps, batch, n_gates // 4, state.shape[3] - n_gates // 4 - 1)
         self.setdefault((shape, gates.dtype, gates.device), []).append(arrays)
@@ -254,6 +257,10 @@ class _Spare(dict[tuple, list[tuple[torch.Tensor, ...]]]):
 
     def __reduce__(self) -> tuple:
         return _Spare, ()
+
+
+def _recorded(like: torch.Tensor) -> bool:
+    return like.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def _arrays(like: torch.Tensor, shape: tuple[int, ...], *, n_kept: int) -> tuple[torch.Tensor, ...]:

@@ -24,7 +24,10 @@ class GeneModule(nn.Module):
     eval_batch: int = 1024
     """(gene, sample) pairs at once where no gradient is kept."""
     progress: float = 1.0
-    """Share of the training that is done, set before every step."""
+    """Share of the training that is done, see :meth:`advance`."""
+    graphable: bool = True
+    """Whether a training step may be recorded once and replayed on a GPU. It may where Python decides no number of it:
+    neither by the values of tensors, nor by what changes from step to step, but for buffers changed in place."""
     noted: dict[str, torch.Tensor]
     """Parts of the last loss, scalars by name, that the history shows for the validation genes."""
 
@@ -37,6 +40,13 @@ class GeneModule(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.parameters()).device
+
+    def advance(self, progress: float) -> None:
+        """Learn before every step which share of the training is done.
+
+        A recorded step is blind to `progress`: what follows from it goes into a buffer, by ``fill_`` or ``copy_``.
+        """
+        self.progress = progress
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Give the parameters to the optimiser; a network may spare some of them the weight decay."""

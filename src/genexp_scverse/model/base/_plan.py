@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from genexp_scverse.metrics import evaluate_predictions
 from genexp_scverse.model.base._data import PairBatches
+from genexp_scverse.model.base._graphed import GraphedStep, hooked, recordable
 from genexp_scverse.model.base._module import GeneModule
 from genexp_scverse.model.base._tables import GeneTables
 
@@ -55,6 +56,18 @@ class SupervisedPlan(lightning.LightningModule):
         self._valid: list[tuple[Any, ...]] = []
         self.validation: dict[str, float] = {}
         self.validated = False
+        self.clip_norm: float | None = None
+        self.step: GraphedStep | None = None
+
+    def record(self, trainer: lightning.Trainer) -> None:
+        """Record the steps of the training to come, where its trainer, network and tables allow it.
+
+        Loss, gradients and clipping are one replay then, and the optimiser is called here and not by Lightning.
+        """
+        if recordable(trainer, self.module) and self.tables.to(trainer.strategy.root_device).resident:
+            self.automatic_optimization = False
+            # Lightning takes no clipping beside it; 0 means none
+            self.clip_norm, trainer.gradient_clip_val = trainer.gradient_clip_val or None, None
 
     def configure_optimizers(self) -> Any:
         """Make AdamW, Adam or plain SGD, with the schedule of the learning rate by step."""
@@ -91,13 +104,31 @@ class SupervisedPlan(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Tell the network how much of the training is done."""
-        self.module.progress = self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+        self.module.advance(self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Loss of a batch of (gene, sample) pairs."""
-        inputs = self.tables.gather(*batch)
-        loss = self.module.loss(self.module(inputs), inputs)
+        loss = self.loss(*batch) if self.automatic_optimization else self._stepped(batch)
         self._train_loss.append(loss.detach())
+        return loss
+
+    def loss(self, genes: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+        """Gather a batch of (gene, sample) pairs and return its loss."""
+        inputs = self.tables.gather(genes, samples)
+        return self.module.loss(self.module(inputs), inputs)
+
+    def _stepped(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        if self.step is None:
+            self.step = GraphedStep(
+                self.loss, self.module.parameters(), clip_norm=self.clip_norm, recorded=not hooked(self.module)
+            )
+        loss = self.step(*batch)
+        # Lightning's wrapper of the optimiser counts the steps
+        optimizer: Any = self.optimizers()
+        optimizer.step()
+        schedule: Any = self.lr_schedulers()
+        if schedule is not None:
+            schedule.step()
         return loss
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:

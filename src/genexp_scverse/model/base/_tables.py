@@ -71,6 +71,11 @@ class GeneTables:
     extra: dict[str, np.ndarray] = field(default_factory=dict)
     _device: dict[str, torch.Tensor] = field(default_factory=dict)
 
+    @property
+    def resident(self) -> bool:
+        """Whether a batch is gathered from memory, or on the GPU, without a file."""
+        return self.signal is None or self.latents is not None or self.signal.resident
+
     def to(self, device: torch.device | str) -> GeneTables:
         """Move what fits to `device`; later batches come from there."""
         self._device = {

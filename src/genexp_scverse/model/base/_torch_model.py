@@ -272,6 +272,7 @@ class TorchGeneModel(GeneModel):
                 callbacks=callbacks,
                 **trainer,
             )
+        plan.record(runner.trainer)
         # Lightning keeps the mode that it finds: without this, dropout would stay off
         self.module.train()
         try:
@@ -289,8 +290,8 @@ class TorchGeneModel(GeneModel):
                 raise
             logger.warning("Interrupted: the best epoch so far is kept")
             self.is_trained_ = True
-        # the trainer lives on with the plan; the tables need not
-        del plan.tables
+        # the trainer lives on with the plan; the tables and a recording need not
+        del plan.tables, plan.step
         keep.restore(self.module)
         self.module.eval()
         if not all(bool(torch.isfinite(p).all()) for p in self.module.parameters()):

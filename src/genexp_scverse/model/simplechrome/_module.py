@@ -147,6 +147,9 @@ class SimpleChromeModule(GeneModule):
         self.beta, self.warmup, self.elbo_weight = beta, warmup, elbo_weight
         self.n_entries, self.published = n_marks * n_bins, likelihood == "tanh"
         self.stage = "joint"
+        # in training; a buffer, so that a recorded step reads what it is now
+        self.register_buffer("kl_weight", torch.tensor(float(beta)), persistent=False)
+        self.kl_weight: torch.Tensor
         self.autoencoder = Autoencoder(
             n_marks,
             n_bins,
@@ -189,6 +192,11 @@ class SimpleChromeModule(GeneModule):
         out = {"latent": mean, "log_variance": log_variance, "draw": draw}
         return out if self.stage == "vae" else {**out, **self.predictor(draw if self.training else mean, batch)}
 
+    def advance(self, progress: float) -> None:
+        """Let the weight of the KL rise over the share `warmup` of the training."""
+        super().advance(progress)
+        self.kl_weight.fill_(self.beta * (min(1.0, progress / self.warmup) if self.warmup else 1.0))
+
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Spare the decoder and the posterior a strong decay, which is for what predicts, and the noise any."""
         mild = [*self.autoencoder.posterior.parameters(), *self.autoencoder.decoder.parameters()]
@@ -217,9 +225,7 @@ class SimpleChromeModule(GeneModule):
         return super().loss(outputs, batch) + self.elbo_weight * negative
 
     def _negative_elbo(self, outputs: dict[str, torch.Tensor], batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        beta = self.beta
-        if self.training and self.warmup:
-            beta *= min(1.0, self.progress / self.warmup)
+        beta = self.kl_weight if self.training else self.beta
         log_prob, kl = self.autoencoder.reconstruction_and_kl(batch, outputs)
         log_prob, kl = log_prob.mean(), kl.mean()
         self.noted = {"log_likelihood": log_prob.detach(), "kl": kl.detach()}
