@@ -80,6 +80,8 @@ class Seq2ExpModule(GeneModule):
         label_weight: float = 1.0,
     ):
         super().__init__(label_weight)
+        # its kernels are long, and checkpoints and draws of the mask are decided step by step
+        self.graphable = False
         self.geometry, self.kl_weight, self.readout = geometry, kl_weight, readout
         self.generator_reads = generator_reads if sequence and n_marks + contact else "both"
         self.eval_batch = max(1, EVAL_POSITIONS // geometry.n_positions)
