@@ -210,5 +210,5 @@ def _covered(mdata: MuData, table: pd.DataFrame, name: str, window: dict[str, An
         interval_of.append(
             of[np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)]
         )
-    row, at = np.concatenate(row_of), np.concatenate(interval_of)
-    return covered(places, window, row, start[at], end[at]).astype(np.float32)
+    rows, of = np.concatenate(row_of), np.concatenate(interval_of)
+    return covered(places, window, rows, start[of], end[of]).astype(np.float32)
