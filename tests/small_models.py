@@ -51,6 +51,17 @@ FAST: dict[str, dict[str, Any]] = {
     "Linear": {"hyper": {}, "train": {}},
     "LinearSVM": {"hyper": {}, "train": {}},
     "RandomForest": {"hyper": {"n_trees": 40}, "train": {}},
+    "Seq2ExpModel": {
+        "hyper": {"width": 16, "n_layers": 1, "backbone": "conv", "n_hidden": [16], "dropout": 0.1},
+        "train": {
+            "max_epochs": 8,
+            "enable_progress_bar": False,
+            "accelerator": "cpu",
+            "lr": 1e-2,
+            "weight_decay": 1e-2,
+            "batch_size": 32,
+        },
+    },
     "SimpleChromeVAE": {
         "hyper": {
             "n_latent": 6,

@@ -110,7 +110,7 @@ class Seq2ExpModel(MaskOutputs):
     label_weight
         Weight of the label's cross-entropy beside the level's loss.
     target, stranded, transform
-        As for :class:`~genexp_scverse.model.DeepChrome`; the target is the level alone unless asked otherwise.
+        As for :class:`~genexp_scverse.model.DeepChrome`.
 
     Examples
     --------
