@@ -58,7 +58,7 @@ def test_differences_stand_around_the_reference(compared):
     assert points(ax) == {"network": (0.01, False), "forest": (0.0, False), "linear": (-0.06, True)}
     assert [t.get_text() for t in ax.get_yticklabels()] == ["network", "forest", "linear"]
     assert ax.get_xlabel() == "Difference in Pearson correlation\nto forest, 95 % interval"
-    assert sorted(t.get_text() for t in ax.texts) == ["+0.010", "0.000", "−0.060"]
+    assert sorted(t.get_text() for t in ax.texts) == ["+0.010", "reference", "−0.060"]
     (zero,) = [line for line in ax.get_lines() if line.get_linestyle() == ":"]
     assert list(zero.get_xdata()) == [0, 0]
     segments = sorted(s[:, 0].tolist() for c in ax.collections for s in c.get_segments())

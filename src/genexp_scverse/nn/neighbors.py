@@ -16,7 +16,7 @@ WIDTH = 0.5
 class EdgeFeatures(nn.Module):
     """Describe edges by signed distance, strand and weight, as numbers that a linear layer can use.
 
-    The distance is log10(1 + |d| / 1 kb) seen through Gaussian bumps of width 0.5 at `CENTERS`, once as they are,
+    The distance is ``log10(1 + |d| / 1 kb)`` seen through Gaussian bumps of width 0.5 at `CENTERS`, once as they are,
     once with the sign of the distance and once with that of the strand; an unknown distance has no bump. Then come
     whether the distance is known, the strand, log(1 + weight) and the share of the weight among the neighbours.
     """

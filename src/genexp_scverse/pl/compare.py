@@ -64,6 +64,7 @@ def comparison(
     table = _stored.table(table, key, "gx.tl.compare", [])
     difference = metric.endswith(_DIFF)
     rows = _rows(_with_reference(table, metric) if difference else table, metric)
+    chief = str(table["reference"].iloc[0]) if difference and "reference" in table else None
     lower = metric.removesuffix(_DIFF) in _LOWER_IS_BETTER
     means = rows.groupby("model", sort=False)["value"].mean().sort_values(ascending=lower, kind="stable")
     place = {model: i for i, model in enumerate(means.index)}
@@ -81,8 +82,9 @@ def comparison(
         own = color[row.sample]
         ax.plot(row.value, y, "o", color=own, markersize=5, markerfacecolor="white" if unclear else own)
         end = row.high if np.isfinite(row.high) else row.value
+        number = f"{row.value:+.3f}" if difference and row.value else f"{row.value:.3f}"
         ax.annotate(
-            (f"{row.value:+.3f}" if difference and row.value else f"{row.value:.3f}").replace("-", "−"),
+            "reference" if row.model == chief else number.replace("-", "−"),
             (max(end, row.value), y),
             xytext=(5, 0),
             textcoords="offset points",
