@@ -34,7 +34,7 @@ PANEL: list[tuple[str, str, dict[str, Any]]] = [
     ("SimpleChromeVAE, neighbours", "SimpleChromeVAE", {"neighbors": GRAPH}),
     ("ensemble", "Ensemble", {"n_members": 1}),
 ]
-"""Label, model and hyperparameters of what is compared besides the baselines; the ensemble is of the networks."""
+"""Label, model and hyperparameters of what is compared besides the baselines; the ensemble is of them, see `_members`."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         # networks read tracks alone: what all of them read is the same
         setup["modalities"] = {schema.DNA: None}
     recipes = _recipes(given, mdata)
-    networks = [] if given else _networks(recipes)
+    members = [] if given else _members(recipes)
     reference = _reference(recipes, args.reference)
     models = {label: new_model(recipe, mdata, setup, seed=args.seed) for label, recipe in recipes.items()}
     options = {"max_epochs": args.max_epochs, "accelerator": args.accelerator, "enable_progress_bar": on_terminal()}
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         for i, (label, model) in enumerate(models.items()):
             logger.info("%d/%d Training %s", i + 1, len(models), label)
-            if networks and label == PANEL[-1][0]:
-                model.train(members=[done[network] for network in networks])
+            if members and label == PANEL[-1][0]:
+                model.train(members=[done[member] for member in members])
             else:
                 train_whole(model, **options)
             done[label] = model
@@ -141,7 +141,7 @@ def _recipes(given: list[tuple[str, str, dict[str, Any]]], mdata: MuData) -> dic
                 continue
             recipe = Recipe(model_class(name), "default", dict(hyperparameters))
             if name == "Ensemble":
-                recipe.hyperparameters["model"] = [recipes[network].plain for network in _networks(recipes)]
+                recipe.hyperparameters["model"] = [recipes[member].plain for member in _members(recipes)]
             recipes[label] = recipe
     if any(r.hyperparameters.get(GRAPH) == GRAPH for r in recipes.values()) and GRAPH not in mdata.obsp:
         from genexp_scverse import pp
@@ -150,10 +150,10 @@ def _recipes(given: list[tuple[str, str, dict[str, Any]]], mdata: MuData) -> dic
     return recipes
 
 
-def _networks(recipes: dict[str, Recipe]) -> list[str]:
-    """Labels of the networks of the panel: one of each kind, the last one of it, that with neighbours where it is."""
+def _members(recipes: dict[str, Recipe]) -> list[str]:
+    """Labels of the ensemble's members: the forest, and the last network of each kind, with neighbours where it is."""
     of_kind = {name: label for label, name, _ in PANEL[1:-1] if label in recipes}
-    return list(of_kind.values())
+    return ["random forest", *of_kind.values()]
 
 
 def _reference(recipes: dict[str, Recipe], wanted: str | None) -> str:

@@ -103,8 +103,8 @@ class GeneTables:
         Returns
         -------
         ``level`` and ``label`` (B,); as there are ``features`` (B, features), ``codes`` (B, bases) and ``present`` (B,
-        marks); ``bins`` (B, marks, bins) or ``latent`` (B, units). With neighbours ``neighbor_bins`` or ``neighbor_latent`` (B, k,
-        ...) and what :class:`NeighborTable` says of them.
+        marks); ``bins`` (B, marks, bins) or ``latent`` (B, units). With neighbours ``neighbor_bins`` or
+        ``neighbor_latent`` (B, k, ...) and what :class:`NeighborTable` says of them.
         """
         if not self._device:
             self.to(genes.device)

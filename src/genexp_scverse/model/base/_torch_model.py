@@ -251,7 +251,9 @@ class TorchGeneModel(GeneModel):
         )
         # scvi-tools' runner replaces the history, so what was there is put back in front of the new epochs
         before, self.history_ = self.history, {}
-        data = PairData(torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed, self.module.eval_batch)
+        data = PairData(
+            torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed, self.module.eval_batch
+        )
         keep = KeepBest(0 if before is None else len(before))
         if before is not None and len(valid) and (stage is None or stage in before["stage"].to_numpy()):
             # what follows may not lose what an earlier training, of this stage, has reached

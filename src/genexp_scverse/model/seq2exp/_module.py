@@ -158,9 +158,7 @@ class Seq2ExpModule(GeneModule):
             parts.append(self.tracks(signals).transpose(1, 2))
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
-    def read(
-        self, codes: torch.Tensor | None, signals: torch.Tensor | None, mask: torch.Tensor | None
-    ) -> torch.Tensor:
+    def read(self, codes: torch.Tensor | None, signals: torch.Tensor | None, mask: torch.Tensor | None) -> torch.Tensor:
         """Return what the predictor says of a window whose positions `mask` (B, 1, positions) opens."""
         x = self.embedded(codes, signals)
         if mask is not None:
