@@ -34,7 +34,7 @@ PANEL: list[tuple[str, str, dict[str, Any]]] = [
     ("SimpleChromeVAE, neighbours", "SimpleChromeVAE", {"neighbors": GRAPH}),
     ("ensemble", "Ensemble", {"n_members": 1}),
 ]
-"""Label, model and hyperparameters of what is compared besides the baselines; the ensemble is of them, see `_members`."""
+"""Label, model and hyperparameters of what is compared besides the baselines; for the ensemble see `_members`."""
 
 
 def run(args: argparse.Namespace) -> int:

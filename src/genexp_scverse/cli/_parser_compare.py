@@ -14,9 +14,8 @@ def add_compare(commands) -> None:
         "for each model and sample, its columns auroc, auprc, pearson and spearman with 95 % intervals, paired "
         "differences to a reference (<metric>_diff, with intervals of their own), train_seconds and n_parameters. "
         "Without --model these are compared, as far as the genes allow: linear, linear SVM, random forest, DeepChrome, "
-        "AttentiveChrome, SimpleChromeVAE without and with neighbours, and an ensemble of forest and networks. A linear "
-        "model and a random "
-        "forest are always there. Ctrl-C writes the table of the models that are complete.",
+        "AttentiveChrome, SimpleChromeVAE without and with neighbours, and an ensemble of forest and networks. A "
+        "linear model and a random forest are always there. Ctrl-C writes the table of the models that are complete.",
     )
     p.set_defaults(run=later("_compare"))
     p.add_argument("mudata", metavar="MUDATA", help=MUDATA)

@@ -259,7 +259,7 @@ class Seq2ExpModel(MaskOutputs):
             terms = [PUBLISHED_SIGNALS.get(name, (0.4, OFFSET)) for name in names]
             return [t[0] for t in terms], [t[1] for t in terms]
         rest = 1 - CONTACT_WEIGHT if CONTACT in names and marks else 1.0
-        weight = [rest / len(marks)] * len(marks) + ([1 - rest or 1.0] if CONTACT in names else [])
+        weight = [rest / max(1, len(marks))] * len(marks) + ([1 - rest or 1.0] if CONTACT in names else [])
         return weight, [OFFSET] * len(names)
 
     def _tables(self, mdata, samples: list[str], **reading: Any) -> GeneTables:
@@ -304,7 +304,7 @@ class _WatchMask(lightning.Callback):
     def __init__(self, hyper: dict):
         self.hyper, self.said = hyper, False
 
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         share = pl_module.validation.get("valid_open")
         if share is None or self.said or CLOSED <= share <= OPENED:
             return

@@ -1,0 +1,310 @@
+"""Seq2ExpModel: positions, what the mask opens, DNA, contact, features, the genome store."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from anndata import AnnData
+from small_models import make_mdata
+
+import genexp_scverse as gx
+from genexp_scverse import InputError
+from genexp_scverse.io.assemble import assemble_mudata
+from genexp_scverse.model.seq2exp._geometry import geometry
+
+SMALL = {"width": 8, "n_layers": 1, "backbone": "conv", "n_hidden": [8], "dropout": 0.0}
+QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
+MOTIF = np.array([0, 2, 1, 3, 3, 2, 0, 1], np.uint8)
+
+
+def setup_of(*, dna=None, window=None, marks=("a",), n_bins=0) -> dict:
+    return {"codes": dna, "window": window, "marks": list(marks), "n_bins": n_bins}
+
+
+def motif_mdata(n_genes: int = 240, length: int = 320):
+    """Genes whose level is the number of motifs in their DNA, downstream or upstream of the TSS."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, (n_genes, length)).astype(np.uint8)
+    n_sites = rng.integers(0, 4, n_genes)
+    for gene, n in enumerate(n_sites):
+        for place in rng.choice(np.arange(0, length, 32), n, replace=False):
+            codes[gene, place + 8 : place + 8 + len(MOTIF)] = MOTIF
+    names = [f"g{i}" for i in range(n_genes)]
+    obs = pd.DataFrame({"chrom": "chr1", "tss": 1000 * np.arange(n_genes) + 500, "strand": "+"}, index=names)
+    window = {"upstream": length // 2, "downstream": length // 2, "bin_size": 16, "stranded": True}
+    mdata = gx.io.from_bins(
+        rng.random((n_genes, 2, length // 16)).astype(np.float32), genes=names, marks=["H3K27ac", "DNase"],
+        expression=n_sites + rng.normal(0, 0.1, n_genes), unit="log", sample="K562", obs=obs, window=window,
+    )  # fmt: skip
+    dna = AnnData(X=np.zeros((n_genes, 0), np.float32), obs=pd.DataFrame(index=names))
+    dna.obsm["codes"], dna.uns["window"] = codes, {k: window[k] for k in ("upstream", "downstream", "stranded")}
+    whole = assemble_mudata(obs, {**mdata.mod, "dna": dna})
+    whole.obs["split"] = np.repeat(["train", "valid", "test"], [n_genes - 80, 40, 40])
+    return whole
+
+
+def trained(mdata, max_epochs: int = 2, **hyper):
+    model = gx.model.Seq2ExpModel(mdata, **{**SMALL, **hyper})
+    model.train(max_epochs, **QUIET)
+    return model
+
+
+@pytest.fixture(scope="module")
+def genes():
+    return motif_mdata()
+
+
+# positions
+
+
+def test_positions_by_hand():
+    window = {"upstream": 600, "downstream": 200, "bin_size": 50, "stranded": True}
+    found = geometry(setup_of(window=window), resolution=None, center=None)
+    # a fifth of 800 bases around the TSS, from 520 to 680
+    assert (found.resolution, found.n_positions, found.first_open, found.last_open) == (50, 16, 10, 14)
+    finer = geometry(setup_of(window=window), resolution=10, center=20)
+    assert (finer.n_positions, finer.first_open, finer.last_open) == (80, 59, 61)
+    dna = {"upstream": 600, "downstream": 200, "stranded": True}
+    assert geometry(setup_of(dna=dna, window=window), resolution=None, center=None).resolution == 25
+    assert geometry(setup_of(dna=dna, marks=()), resolution=None, center=None).resolution == 32
+    alone = geometry(setup_of(n_bins=5000), resolution=None, center=1)
+    assert (alone.resolution, alone.first_open, alone.last_open) == (4, 625, 626)
+
+
+def test_positions_that_cannot_be_are_said():
+    window = {"upstream": 600, "downstream": 200, "bin_size": 50, "stranded": True}
+    with pytest.raises(InputError, match="resolution=30 does not fit the window of 800 bases in bins of 50"):
+        geometry(setup_of(window=window), resolution=30, center=None)
+    dna = {"upstream": 400, "downstream": 400, "stranded": True}
+    with pytest.raises(InputError, match="build both with the same window"):
+        geometry(setup_of(dna=dna, window=window), resolution=None, center=None)
+
+
+# what is read
+
+
+def test_dna_alone_is_learned(genes):
+    gx.model.Seq2ExpModel.setup_mudata(genes, modalities={"chromatin": None})
+    model = gx.model.Seq2ExpModel(genes, **{**SMALL, "width": 16}, mask="none", target="expression")
+    assert model.setup_["marks"] is None
+    model.train(15, lr=5e-3, batch_size=16, **QUIET)
+    assert model.evaluate(split="test")["pearson"].iloc[0] > 0.7
+
+
+def test_the_order_of_the_codes_matters_and_signal_too(genes):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    model = trained(genes)
+    before = model.predict()
+    for change in ("dna", "chromatin"):
+        other = genes.copy()
+        key = {"dna": "codes", "chromatin": "bins"}[change]
+        other[change].obsm[key] = other[change].obsm[key][..., ::-1].copy()
+        assert (np.abs(model.predict(other) - before).to_numpy() > 1e-6).any(axis=1).mean() > 0.9
+
+
+def test_minus_genes_are_read_as_their_reverse_complement(genes):
+    """An unstranded MuData read stranded is the stranded MuData."""
+    stranded = genes.copy()
+    stranded.obs["strand"] = np.where(np.arange(genes.n_obs) % 2, "+", "-")
+    plain = stranded.copy()
+    minus = (stranded.obs["strand"] == "-").to_numpy()
+    codes, bins = plain["dna"].obsm["codes"], plain["chromatin"].obsm["bins"]
+    codes[minus] = (3 - codes[minus])[:, ::-1]
+    bins[minus] = bins[minus][:, :, ::-1]
+    for name in ("dna", "chromatin"):
+        plain[name].uns["window"] = {**plain[name].uns["window"], "stranded": False}
+    gx.model.Seq2ExpModel.setup_mudata(stranded)
+    gx.model.Seq2ExpModel.setup_mudata(plain)
+    pd.testing.assert_frame_equal(trained(stranded).predict(), trained(plain).predict(), rtol=1e-5)
+
+
+def test_features_are_standardised_on_training_genes(genes):
+    mdata = genes.copy()
+    values = np.random.default_rng(1).normal(50, 10, mdata.n_obs)
+    values[::7] = np.nan
+    gx.pp.add_gene_features(mdata, pd.DataFrame({"UTR5LEN": values}, index=mdata.obs_names))
+    gx.model.Seq2ExpModel.setup_mudata(mdata)
+    model = trained(mdata)
+    train = (mdata.obs["split"] == "train").to_numpy()
+    assert model.module.feature_mean.item() == pytest.approx(np.nanmean(values[train]), rel=1e-5)
+    assert model.module.feature_std.item() == pytest.approx(np.nanstd(values[train]), rel=1e-5)
+    assert np.isfinite(model.predict().to_numpy()).all()
+
+
+# the mask
+
+
+def test_the_mask_is_stored_and_elements_are_called(genes):
+    mdata = genes.copy()
+    gx.model.Seq2ExpModel.setup_mudata(mdata)
+    model = trained(mdata, resolution=16)
+    mask = model.get_mask()
+    assert mask.mean.shape == mask.std.shape == (mdata.n_obs, 20)
+    places = model.module.geometry
+    assert places.resolution == 16
+    # 64 bases around the TSS
+    assert (mask.mean[:, 8:12] == 1).all()
+    assert (mask.std[:, 8:12] == 0).all()
+    assert ((mask.mean > 0) & (mask.mean <= 1)).all()
+    chromatin = mdata["chromatin"]
+    np.testing.assert_array_equal(chromatin.obsm["seq2exp_mask"], mask.mean)
+    assert chromatin.uns["seq2exp_mask"]["bin_size"] == 16
+    table = gx.tl.call_elements(model, mdata, top=0.1, exclude_promoter=32)
+    lengths = (table["end"] - table["start"]).to_numpy()
+    assert len(table) > 0
+    assert (lengths % 16 == 0).all()
+    assert np.isclose(lengths.sum() / (mdata.n_obs * (320 - 64)), 0.1, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_gradients_of_the_prediction_reach_the_generator(genes, kind):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    model = gx.model.Seq2ExpModel(genes, mask=kind, **SMALL)
+    tables = gx.model.Seq2ExpModel._tables
+    model._fit_statistics(genes)
+    batch = tables(model, genes, ["K562"]).gather(torch.arange(8), torch.zeros(8, dtype=torch.long))
+    torch.manual_seed(0)
+    model.module.train()
+    out = model.module(batch)
+    if kind == "hard":
+        assert set(out["mask"].detach().unique().tolist()) <= {0.0, 1.0}
+    out["level"].square().sum().backward()
+    assert model.module.generator.logits.weight.grad.abs().sum() > 0
+
+
+def test_blacklisted_positions_stay_shut(genes):
+    mdata = genes.copy()
+    # the first 32 bases of the window of gene 3, TSS 3500
+    table = pd.DataFrame({"chrom": ["chr1"], "start": [3340], "end": [3372]})
+    gx.pp.add_intervals(mdata, table, "blacklist")
+    gx.model.Seq2ExpModel.setup_mudata(mdata)
+    mask = trained(mdata, blacklist="blacklist", resolution=16).get_mask().mean
+    assert (mask[3, :2] == 0).all()
+    assert (np.delete(mask, 3, axis=0) > 0).all()
+    assert (mask[3, 2:] > 0).all()
+
+
+def test_contact_is_read(genes):
+    mdata = genes.copy()
+    gx.pp.contact_track(mdata, upstream=160, downstream=160, bin_size=32)
+    gx.model.Seq2ExpModel.setup_mudata(mdata)
+    model = trained(mdata, contact="contact")
+    before = model.predict()
+    mdata["chromatin"].obsm["contact"] = mdata["chromatin"].obsm["contact"] * 0
+    assert (np.abs(model.predict() - before).to_numpy() > 1e-6).any(axis=1).mean() > 0.9
+
+
+def test_without_a_mask_everything_is_open(genes):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    model = trained(genes, mask="none")
+    with pytest.raises(InputError, match='mask="none": there is no mask to give'):
+        model.get_mask()
+
+
+@pytest.mark.parametrize(
+    ("logits", "said"),
+    [
+        ([-20.0, 20.0], "next to nothing through .*: lower kl_weight \\(0.01\\) or raise prior_mean \\(0.1\\)"),
+        ([2000.0, -20.0], "everything through .*: raise kl_weight \\(0.01\\) or lower prior_mean \\(0.1\\)"),
+    ],
+)
+def test_a_collapsed_mask_is_said_once(genes, caplog, logits, said):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    model = gx.model.Seq2ExpModel(genes, **SMALL, b_min=0.0, signal_scale=1e-3)
+    with torch.no_grad():
+        model.module.generator.logits.bias.copy_(torch.tensor(logits))
+    model.train(2, lr=1e-6, **QUIET)
+    assert len(re.findall(said, caplog.text)) == 1
+
+
+def test_both_strands_say_the_same(genes):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    model = trained(genes, reverse_complement=True)
+    turned = genes.copy()
+    turned["dna"].obsm["codes"] = (3 - turned["dna"].obsm["codes"])[:, ::-1].copy()
+    turned["chromatin"].obsm["bins"] = turned["chromatin"].obsm["bins"][:, :, ::-1].copy()
+    np.testing.assert_allclose(model.predict(turned), model.predict(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model.get_mask(turned, key_added=None).mean[:, ::-1], model.get_mask(key_added=None).mean, atol=1e-5
+    )
+
+
+# the genome store
+
+
+def test_a_genome_store_gives_what_arrays_give(tmp_path):
+    paths = gx.datasets.simulate(tmp_path, n_genes=60, n_chroms=3)
+    window = {"upstream": 320, "downstream": 320}
+    mdata = gx.io.build_mudata(
+        paths.sheet,
+        genes=paths.genes,
+        expression=paths.expression,
+        unit="tpm",
+        fasta=paths.genome,
+        bin_size=1,
+        **window,
+    )
+    gx.pp.split_by_chromosome(mdata, test=["chr1"], valid=["chr2"])
+    gx.io.write_genome(tmp_path / "genome", fasta=paths.genome, sheet=paths.sheet)
+    stored = assemble_mudata(mdata.obs, {"rna": mdata["rna"].copy(), "dna": mdata["dna"].copy()})
+    gx.io.attach_genome(stored, tmp_path / "genome", **window)
+    hyper = {"resolution": 16}
+    for each in (mdata, stored):
+        gx.model.Seq2ExpModel.setup_mudata(each, samples=["A"])
+    ours, theirs = trained(stored, **hyper), trained(mdata, **hyper)
+    assert ours.setup_["genome"]
+    assert not theirs.setup_["genome"]
+    pd.testing.assert_frame_equal(ours.predict(), theirs.predict(), rtol=1e-4)
+    ours.save(tmp_path / "model")
+    again = gx.model.load(tmp_path / "model", stored)
+    pd.testing.assert_frame_equal(again.predict(), ours.predict())
+
+
+# settings and errors
+
+
+@pytest.mark.parametrize("setting", ["paper-soft", "paper-hard"])
+def test_published_settings(genes, setting):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    model = gx.model.Seq2ExpModel(genes, setting=setting, n_layers=1, width=16, resolution=16, center=64)
+    mask = model.module.mask
+    expected = {"paper-soft": (1.0, 10.0, (10.0, 90.0)), "paper-hard": (0.0, 1.0, (0.1, 0.1 * 0.55 / 0.45))}[setting]
+    assert (mask.b_min, mask.scale) == expected[:2]
+    assert mask.prior == pytest.approx(expected[2])
+    assert mask.hard == (setting == "paper-hard")
+    assert mask.weight.tolist() == pytest.approx([0.4, 0.4])
+    assert mask.offset.tolist() == pytest.approx([1.5, 0.2])
+    shared = model.module.generator.backbone is model.module.predictor
+    assert shared == (setting == "paper-hard")
+    assert model.setup_["target"] == "expression"
+
+
+@pytest.mark.parametrize(
+    ("hyper", "message"),
+    [
+        ({"mask": "fuzzy"}, "mask='fuzzy' is not known: choose one of soft, hard, none"),
+        ({"backbone": "rnn"}, "backbone='rnn' is not known: choose one of ssd, mamba, conv"),
+        ({"resolution": 0}, "resolution=0 is not possible"),
+        ({"prior_mean": 2.0}, "prior_mean=2.0 is not possible"),
+        ({"readout": "all"}, "readout='all' is not known"),
+    ],
+)
+def test_wrong_choices_are_said(genes, hyper, message):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    with pytest.raises(InputError, match=message):
+        gx.model.Seq2ExpModel(genes, **hyper)
+
+
+def test_what_is_missing_is_said(genes):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    with pytest.raises(InputError, match="contact='hic' is in the obsm of neither chromatin nor dna"):
+        trained(genes, contact="hic")
+    with pytest.raises(InputError, match="blacklist='bad' names intervals that are not there"):
+        trained(genes, blacklist="bad")
+    tracks = make_mdata(n_genes=60)
+    with pytest.raises(InputError, match="reverse_complement=True is for DNA"):
+        gx.model.Seq2ExpModel(tracks, reverse_complement=True)
