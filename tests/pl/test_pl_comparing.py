@@ -66,6 +66,13 @@ def test_differences_stand_around_the_reference(compared):
     assert compared.uns["comparison"].loc["forest"].isna().sum() == 3, "the table is as it was"
 
 
+@pytest.mark.parametrize(("value", "printed"), [(-0.0004, "0.000"), (0.0004, "0.000"), (-0.0006, "−0.001")])
+def test_a_difference_that_rounds_to_nothing_has_no_sign(value, printed):
+    table = pd.DataFrame({"pearson_diff": [value, np.nan], "reference": "forest"}, index=["network", "forest"])
+    ax = gx.pl.comparison(table, "pearson_diff")
+    assert sorted(t.get_text() for t in ax.texts) == sorted([printed, "reference"])
+
+
 def test_a_table_in_any_form_gives_the_same_figure(compared):
     table = compared.uns["comparison"]
     for given in (table, table.reset_index(), table.set_index("sample", append=True)):

@@ -82,9 +82,8 @@ def comparison(
         own = color[row.sample]
         ax.plot(row.value, y, "o", color=own, markersize=5, markerfacecolor="white" if unclear else own)
         end = row.high if np.isfinite(row.high) else row.value
-        number = f"{row.value:+.3f}" if difference and row.value else f"{row.value:.3f}"
         ax.annotate(
-            "reference" if row.model == chief else number.replace("-", "−"),
+            "reference" if row.model == chief else _number(row.value, signed=difference),
             (max(end, row.value), y),
             xytext=(5, 0),
             textcoords="offset points",
@@ -122,11 +121,17 @@ def comparison(
     return ax
 
 
+def _number(value: float, *, signed: bool) -> str:
+    rounded = round(value, 3) + 0.0  # no sign before a zero
+    return (f"{rounded:+.3f}" if signed and rounded else f"{rounded:.3f}").replace("-", "−")
+
+
 def _with_reference(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Set the reference itself, which differs from nothing, to 0."""
     if metric not in table or "reference" not in table:
         return table
-    model = table["model"] if "model" in table else table.index.get_level_values("model").to_series(index=table.index)
+    level = "model" if "model" in table.index.names else 0
+    model = table["model"] if "model" in table else table.index.get_level_values(level).to_series(index=table.index)
     own = (model.astype(str) == table["reference"].astype(str)).to_numpy()
     ends = [c for c in (metric, f"{metric}_low", f"{metric}_high") if c in table]
     table = table.copy()
