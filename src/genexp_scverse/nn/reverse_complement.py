@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -57,7 +57,7 @@ class ReverseComplementMean(nn.Module):
     [[0.5, 0.5, -0.5, 0.5]]
     """
 
-    def __init__(self, network: nn.Module, *, positions: Mapping[Any, int]):
+    def __init__(self, network: Callable[..., Any], *, positions: Mapping[Any, int]):
         super().__init__()
         self.network, self.positions = network, dict(positions)
 

@@ -119,7 +119,7 @@ class Seq2ExpModule(GeneModule):
         signals = self._signals(batch)
         made = self.masked(batch, signals)
         if self.both_strands and self.stem is not None:
-            latent = ReverseComplementMean(_Read(self), positions={})(
+            latent = ReverseComplementMean(self.read, positions={})(
                 batch["codes"], signals, None if made is None else made.mask[:, None]
             )
         else:
@@ -139,15 +139,19 @@ class Seq2ExpModule(GeneModule):
             return None
         read = None if self.generator_reads == "sequence" else signals
         if self.both_strands and self.stem is not None:
-            logits = ReverseComplementMean(_Logits(self), positions={0: 1})(batch["codes"], read)
+            logits = ReverseComplementMean(self.logits, positions={0: 1})(batch["codes"], read)
         else:
-            logits = self.generator(self.embedded(batch.get("codes"), read))
+            logits = self.logits(batch.get("codes"), read)
         there = torch.zeros(self.geometry.n_positions, dtype=torch.bool, device=logits.device)
         there[self.geometry.first_open : self.geometry.last_open] = True
         present = batch.get("present")
         if present is not None and self.tracks is not None and CONTACT in batch:
             present = torch.cat([present, present.new_ones(len(present), 1)], dim=1)
         return self.mask(logits, signals, present=present, open=there, blocked=batch.get("blocked"))
+
+    def logits(self, codes: torch.Tensor | None, signals: torch.Tensor | None) -> torch.Tensor:
+        """Return what the generator says of every position, (B, positions, 2)."""
+        return self.generator(self.embedded(codes, signals))
 
     def embedded(self, codes: torch.Tensor | None, signals: torch.Tensor | None) -> torch.Tensor:
         """Embed sequence and signals, as they are given, (B, positions, width)."""
@@ -186,7 +190,8 @@ class Seq2ExpModule(GeneModule):
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Spare biases, norms and the parameters of decays and steps the weight decay."""
-        spared, others = [], []
+        spared: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in self.named_parameters():
             (spared if any(word in name for word in UNDECAYED) or parameter.ndim < 2 else others).append(parameter)
         return [{"params": others, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
@@ -217,23 +222,3 @@ class _Generator(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.logits(self.backbone(x))
-
-
-class _Logits:
-    """The generator as :class:`ReverseComplementMean` calls it."""
-
-    def __init__(self, module: Seq2ExpModule):
-        self.module = module
-
-    def __call__(self, codes: torch.Tensor, signals: torch.Tensor | None) -> torch.Tensor:
-        return self.module.generator(self.module.embedded(codes, signals))
-
-
-class _Read:
-    """The predictor as :class:`ReverseComplementMean` calls it."""
-
-    def __init__(self, module: Seq2ExpModule):
-        self.module = module
-
-    def __call__(self, codes: torch.Tensor, signals: torch.Tensor | None, mask: torch.Tensor | None) -> torch.Tensor:
-        return self.module.read(codes, signals, mask)
