@@ -73,7 +73,7 @@ def write_command_help() -> None:
     folder = here / "user_guide" / "generated"
     folder.mkdir(exist_ok=True)
     run = [sys.executable, "-c", "import sys; from genexp_scverse.cli import main; sys.exit(main())"]
-    for command in ("build", "train", "predict", "evaluate", "compare", "reproduce", "demo"):
+    for command in ("build", "train", "predict", "evaluate", "compare", "elements", "reproduce", "demo"):
         done = subprocess.run(
             [*run, command, "--help"],
             env={**os.environ, "COLUMNS": "88", "NO_COLOR": "1"},

@@ -27,22 +27,16 @@ class BetaParameters(NamedTuple):
 
 
 class MaskOutput(NamedTuple):
-    """What :class:`BetaMask` gives; float32, or float64 where its input is.
-
-    Attributes
-    ----------
-    mask
-        (B, L), what the input of the predictor is multiplied with, between 0 and 1.
-    mean, std
-        (B, L), of the Beta distribution; at positions that are forced the value they have and 0.
-    kl
-        Divergence from the prior in nats, the mean over all positions that are not forced; 0-dimensional.
-    """
+    """What :class:`BetaMask` gives; float32, or float64 where its input is."""
 
     mask: torch.Tensor
+    """(B, L), what the input of the predictor is multiplied with, between 0 and 1."""
     mean: torch.Tensor
+    """(B, L), of the Beta distribution; where a position is forced its value."""
     std: torch.Tensor
+    """(B, L), of the Beta distribution; 0 where a position is forced."""
     kl: torch.Tensor
+    """Divergence from the prior in nats, the mean over all positions that are not forced; 0-dimensional."""
 
 
 class BetaMask(nn.Module):
