@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from genexp_scverse._rows import on_disk
+from genexp_scverse.io.fasta import reverse_complement
 from genexp_scverse.model.base._signal import STREAMED_BYTES
-
-_COMPLEMENT = np.array([3, 2, 1, 0, 4], dtype=np.uint8)
 
 
 class SequenceTable:
@@ -29,6 +28,11 @@ class SequenceTable:
     def __init__(self, codes: Any, flip: np.ndarray | None = None, *, resident_bytes: int):
         self.codes, self.flip, self.resident_bytes = codes, flip, resident_bytes
         self._table: torch.Tensor | None = None
+
+    @property
+    def resident(self) -> bool:
+        """Whether the codes lie in memory or on the GPU."""
+        return self._table is not None
 
     def to(self, device: torch.device | str) -> None:
         """Put the codes on `device` when they fit there."""
@@ -51,5 +55,5 @@ class SequenceTable:
         codes = np.asarray(self.codes[unique], np.uint8)[back]
         if self.flip is not None:
             turn = self.flip[rows]
-            codes[turn] = _COMPLEMENT[codes[turn, ::-1]]
+            codes[turn] = reverse_complement(codes[turn])
         return codes

@@ -74,7 +74,8 @@ class GeneTables:
     @property
     def resident(self) -> bool:
         """Whether a batch is gathered from memory, or on the GPU, without a file."""
-        return self.signal is None or self.latents is not None or self.signal.resident
+        signal = self.signal is None or self.latents is not None or self.signal.resident
+        return signal and (self.sequence is None or self.sequence.resident)
 
     def to(self, device: torch.device | str) -> GeneTables:
         """Move what fits to `device`; later batches come from there."""
