@@ -27,7 +27,7 @@ def test_roadmap(shared_data):
     assert mdata["rna"].var["unit"].tolist() == ["log", "counts"]
     table = pd.read_csv(folder / "genes.tsv", sep="\t").set_index("gene_id")
     sheet = pd.read_csv(folder / "sheet.tsv", sep="\t")
-    chosen = np.random.default_rng(0).choice(14_158, 200, replace=False)
+    chosen = np.random.default_rng(0).choice(14_158, 60, replace=False)
     for j, path in enumerate(sheet["path"]):
         with pyBigWig.open(str(folder / path)) as track:
             for i in chosen:
