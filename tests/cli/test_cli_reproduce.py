@@ -183,8 +183,8 @@ def test_going_on_needs_what_was_asked_before(folder, tmp_path, fails, monkeypat
 def test_a_stop_loses_only_the_training_under_way(tmp_path, monkeypatch):
     """Ctrl-C in the second cell's network; the same command then gives what one run gives."""
     out, data = tmp_path / "out", tmp_path / "data"
-    for seed, cell in enumerate(("E003", "E112")):
-        write_cell(data, cell, sizes=(20, 10, 12), seed=seed)
+    write_cell(data, "E003", sizes=(6, 6, 6), seed=0)
+    write_cell(data, "E112", sizes=(20, 10, 12), seed=1)
     argv = ["reproduce", "deepchrome", "-o", str(out), "--data", str(data), "--cells", "E003,E112"]
     argv += ["--models", "Linear,DeepChrome", "--settings", "paper", "--accelerator", "cpu", "--max-epochs", "20"]
     code = f"import sys\nfrom genexp_scverse.cli import main\nsys.exit(main({argv!r}))"

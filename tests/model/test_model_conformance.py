@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
-from small_models import FAST, MARKS, make_mdata, make_model
+from small_models import FAST, MARKS, make_mdata, make_model, without
 
 import genexp_scverse as gx
 from genexp_scverse import InputError
@@ -135,20 +135,25 @@ def test_same_seed_same_numbers(name):
 
 
 def test_saved_models_give_the_same_numbers_in_a_fresh_process(shared, tmp_path):
-    gx.io.write_mudata(shared, tmp_path / "data.h5mu")
-    expected = {}
-    for name in NAMES:
-        model = make_model(name, shared)
+    """Also with maps of quantiles, and with marks that a sample lacks."""
+    ragged = without(make_mdata(), f"B.{MARKS[2]}")
+    models = {name: make_model(name, shared) for name in NAMES}
+    for name in ("DeepChrome", "RandomForest"):
+        models[f"{name}-quantile"] = make_model(name, shared, transform="quantile")
+        models[f"{name}-masked"] = make_model(name, ragged, setup={"marks": "all"})
+    gx.io.write_mudata(shared, tmp_path / "whole.h5mu")
+    gx.io.write_mudata(ragged, tmp_path / "ragged.h5mu")
+    for name, model in models.items():
         model.save(tmp_path / name)
-        expected[name] = model.predict()
     code = (
         "import sys, genexp_scverse as gx; folder, *names = sys.argv[1:];"
-        "m = gx.io.read_mudata(folder + '/data.h5mu');"
-        "[gx.model.load(f'{folder}/{n}', m).predict().to_pickle(f'{folder}/{n}.pkl') for n in names]"
+        "whole, ragged = (gx.io.read_mudata(f'{folder}/{n}.h5mu') for n in ('whole', 'ragged'));"
+        "[gx.model.load(f'{folder}/{n}', ragged if 'masked' in n else whole).predict().to_pickle(f'{folder}/{n}.pkl')"
+        " for n in names]"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path), *NAMES], check=True)
-    for name in NAMES:
-        pd.testing.assert_frame_equal(pd.read_pickle(tmp_path / f"{name}.pkl"), expected[name], check_exact=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), *models], check=True)
+    for name, model in models.items():
+        pd.testing.assert_frame_equal(pd.read_pickle(tmp_path / f"{name}.pkl"), model.predict(), check_exact=True)
 
 
 def test_loaded_model_is_complete(trained, shared, tmp_path):

@@ -241,7 +241,6 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     file = tmp_path / "bins.npy"
     out = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(8000, 20, 500))
     out[:] = np.random.default_rng(0).poisson(2, (1, 20, 500))
-    out.flush()
     del out
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", MEMORY, str(file)]
