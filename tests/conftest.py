@@ -3,8 +3,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# The networks of the tests are small: threads would only wait for each other.
+# The networks of the tests are small: threads would only wait for each other. numba sets those of torch, too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import matplotlib as mpl
 import pytest

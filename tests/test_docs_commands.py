@@ -161,20 +161,37 @@ def runs_by_itself(page: Path) -> list[tuple[str, str]]:
     return blocks(page.read_text(encoding="utf-8"), "python", "bash")
 
 
+def two_epochs(body: str) -> str:
+    """The same code or commands, without the many epochs of real data."""
+    return re.sub(r"(max[-_]epochs\W{1,3}|\.train\()([3-9]|\d\d+)\b", r"\g<1>2", body)
+
+
+def test_epochs_are_found_in_code_and_commands():
+    code = 'm.train(20, vae={"max_epochs": 30})\nm.train(max_epochs=5, batch_size=64)\nm.train(max_epochs=1)\n'
+    assert two_epochs(code) == (
+        'm.train(2, vae={"max_epochs": 2})\nm.train(max_epochs=2, batch_size=64)\nm.train(max_epochs=1)\n'
+    )
+    assert two_epochs("genexp train X --max-epochs 10 --seed 11") == "genexp train X --max-epochs 2 --seed 11"
+
+
 WITH_BLOCKS = [p for p in PAGES if runs_by_itself(p)]
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_blocks_of_page_run(page, folder, built, monkeypatch):
-    """In order, in one namespace and one folder; networks are trained for two epochs where nothing else is said."""
+    """In order, in one namespace and one folder; networks are trained for two epochs."""
     from genexp_scverse.model.base import _torch_model
 
-    monkeypatch.setitem(_torch_model.TRAINING, "max_epochs", 2)
+    settings = [s.get("train", {}) for name in gx.model.MODELS for s in gx.model.model_class(name).settings.values()]
+    for training in [_torch_model.TRAINING, *settings]:
+        if "max_epochs" in training:
+            monkeypatch.setitem(training, "max_epochs", 2)
     text = page.read_text(encoding="utf-8")
     if "-o k562.h5mu" not in text:
         (folder / "k562.h5mu").symlink_to(built)
     namespace: dict = {}
-    for language, body in runs_by_itself(page):
+    for language, printed in runs_by_itself(page):
+        body = two_epochs(printed)
         if language == "python":
             exec(compile(body, str(page), "exec"), namespace)
         else:
@@ -191,9 +208,10 @@ def test_blocks_of_page_run(page, folder, built, monkeypatch):
 def test_tutorial_runs_in_a_small_size(notebook, folder, monkeypatch):
     cells = [c for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
     code = "\n\n".join("".join(c["source"]) for c in cells)
-    for name, value in {"n_genes": 200, "max_epochs": 3, "n_bootstrap": 50}.items():
+    for name, value in {"n_genes": 200, "max_epochs": 2, "n_bootstrap": 50}.items():
         code, found = re.subn(rf"^{name} = \d+$", f"{name} = {value}", code, flags=re.MULTILINE)
         assert found == 1, name
+    code = re.sub(r"^n_choices = \d+$", "n_choices = 8", code, flags=re.MULTILINE)
     module = types.ModuleType("tutorial")
     exec(compile(code, notebook.name, "exec"), vars(module))
     plt.close("all")
