@@ -24,7 +24,7 @@ installed := $(VENV)/.installed-$(version)
 .NOTPARALLEL:
 
 test: $(installed)-test
-	$(bin)/python -m pytest -n $(JOBS) --cov --cov-report=term $(PYTEST_FLAGS)
+	$(bin)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term $(PYTEST_FLAGS)
 
 demo: $(installed)
 	$(bin)/genexp demo -o $(DEMO_DIR) $(DEMO_FLAGS)

@@ -294,7 +294,7 @@ def test_released_weights_read_marks_in_their_order():
 
 
 def test_released_weights_of_another_size():
-    state, mdata = released(n_marks=3, n_hidden=8), counts_mdata()
+    state, mdata = released(n_marks=3, n_hidden=16), counts_mdata()
     model = gx.model.AttentiveChrome.from_published(state, mdata, marks=PUBLISHED[:3])
     bins = torch.from_numpy(np.asarray(mdata["chromatin"].obsm["bins"])[:, :3])
     np.testing.assert_allclose(model.predict().iloc[:, 0], torch.sigmoid(plain(state, bins)["logit"]), atol=1e-5)
