@@ -32,14 +32,15 @@ def test_figures_are_those_of_models_made_by_hand(name, three):
     pd.testing.assert_frame_equal(three.uns["leave_one_sample_out"], table)
     log = three["rna"].layers["log"]
     split = three.obs["split"].to_numpy()
+    seen = make_model(name, make_mdata(samples=("A", "B", "C")), setup={"samples": list("ABC")}, seed=4)
     for j, sample in enumerate("ABC"):
         rows = table[table["sample"] == sample].set_index("kind")
         others = [s for s in "ABC" if s != sample]
+        unseen = make_model(name, make_mdata(samples=("A", "B", "C")), setup={"samples": others}, seed=4)
         measured = (split == "test") & ~np.isnan(log[:, j])
         label = log[measured, j] > np.nanmedian(log[split == "train", j])
         found = {}
-        for kind, samples in (("seen", list("ABC")), ("unseen", others)):
-            model = make_model(name, make_mdata(samples=("A", "B", "C")), setup={"samples": samples}, seed=4)
+        for kind, model in (("seen", seen), ("unseen", unseen)):
             said = model.predict(samples=sample)[measured]
             found[kind] = roc_auc_score(label, said[f"{sample}:prob"])
             assert rows.loc[kind, "n"] == measured.sum()
