@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -25,9 +26,15 @@ def shared():
     return make_mdata()
 
 
+@pytest.fixture(scope="module")
+def model_of(shared):
+    """The trained model of a name, trained when it is first asked for."""
+    return functools.cache(lambda name: make_model(name, shared))
+
+
 @pytest.fixture(scope="module", params=NAMES)
-def trained(request, shared):
-    return make_model(request.param, shared)
+def trained(request, model_of):
+    return model_of(request.param)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -85,13 +92,13 @@ def test_shuffled_expression_is_not_learned(name):
     assert (table["pearson"].abs() < 0.45).all()
 
 
-def test_only_training_genes_are_fitted_on(name):
+def test_only_training_genes_are_fitted_on(name, model_of):
     """What test genes hold has no influence on the model."""
-    clean, changed = make_mdata(), make_mdata()
+    changed = make_mdata()
     test = (changed.obs["split"] == "test").to_numpy()
     changed["chromatin"].obsm["bins"][test] *= 1000
     changed["rna"].layers["log"][test] = 77
-    a, b = make_model(name, clean), make_model(name, changed)
+    a, b = model_of(name), make_model(name, changed)
     assert {k: v for k, v in a.fitted_.items() if k != "train_seconds"} == {
         k: v for k, v in b.fitted_.items() if k != "train_seconds"
     }
@@ -129,15 +136,16 @@ def test_without_a_split_chromosomes_are_held_out(name, caplog):
     assert (per_chromosome == 1).all()
 
 
-def test_same_seed_same_numbers(name):
-    first, second = (make_model(name, make_mdata(), seed=4).predict() for _ in range(2))
-    pd.testing.assert_frame_equal(first, second, check_exact=True)
+def test_same_seed_same_numbers(name, model_of):
+    again = make_model(name, make_mdata())
+    assert again.seed == model_of(name).seed
+    pd.testing.assert_frame_equal(again.predict(), model_of(name).predict(), check_exact=True)
 
 
-def test_saved_models_give_the_same_numbers_in_a_fresh_process(shared, tmp_path):
+def test_saved_models_give_the_same_numbers_in_a_fresh_process(shared, model_of, tmp_path):
     """Also with maps of quantiles, and with marks that a sample lacks."""
     ragged = without(make_mdata(), f"B.{MARKS[2]}")
-    models = {name: make_model(name, shared) for name in NAMES}
+    models = {name: model_of(name) for name in NAMES}
     for name in ("DeepChrome", "RandomForest"):
         models[f"{name}-quantile"] = make_model(name, shared, transform="quantile")
         models[f"{name}-masked"] = make_model(name, ragged, setup={"marks": "all"})
@@ -289,12 +297,11 @@ def test_nothing_measured_is_said(name, mdata_fresh):
         make_model(name, mdata_fresh)
 
 
-def test_the_mudata_is_left_as_it_was(name):
-    mdata = make_mdata()
-    bins, log = mdata["chromatin"].obsm["bins"].copy(), mdata["rna"].layers["log"].copy()
-    make_model(name, mdata).evaluate()
-    np.testing.assert_array_equal(mdata["chromatin"].obsm["bins"], bins)
-    np.testing.assert_array_equal(mdata["rna"].layers["log"], log)
+def test_the_mudata_is_left_as_it_was(trained, shared):
+    trained.evaluate()
+    before = make_mdata()
+    np.testing.assert_array_equal(shared["chromatin"].obsm["bins"], before["chromatin"].obsm["bins"])
+    np.testing.assert_array_equal(shared["rna"].layers["log"], before["rna"].layers["log"])
 
 
 def test_predictions_follow_the_signal_as_it_is_now(trained, shared):
