@@ -85,7 +85,9 @@ def test_bf16_is_near_float32_and_weights_learn():
     assert all(parameter.grad.abs().sum() > 0 for parameter in stem.parameters())
 
 
-@pytest.mark.parametrize(("stride", "step"), [(1, 1), (2, 2), (3, 3), (7, 1), (9, 3), (22, 2), (32, 4), (100, 5), (128, 4)])
+@pytest.mark.parametrize(
+    ("stride", "step"), [(1, 1), (2, 2), (3, 3), (7, 1), (9, 3), (22, 2), (32, 4), (100, 5), (128, 4)]
+)
 def test_filters_move_by_the_largest_divisor_up_to_five(stride, step):
     assert filter_step(stride) == step
     assert SequenceStem(4, stride)(codes_of(1, 2 * stride)).shape == (1, 2, 4)

@@ -26,7 +26,12 @@ OFFSET = 1.0
 CONTACT_WEIGHT = 0.2
 CLOSED, OPENED = 1e-3, 0.999
 """Mean of the mask beyond which it is said to have collapsed."""
-CHOICES = {"generator_reads": ("both", "sequence"), "join": ("product", "sum"), "readout": ("both", "center"), "mask": ("soft", "hard", "none")}
+CHOICES = {
+    "generator_reads": ("both", "sequence"),
+    "join": ("product", "sum"),
+    "readout": ("both", "center"),
+    "mask": ("soft", "hard", "none"),
+}
 _PUBLISHED = {
     "target": "expression",
     "stranded": False,
@@ -160,7 +165,9 @@ class Seq2ExpModel(MaskOutputs):
         "label_weight": Limit(0, whole=False),
     }
     settings: ClassVar[dict[str, dict[str, Any]]] = {
-        "default": {"train": {"batch_size": 32, "lr": 2e-3, "weight_decay": 0.1, "trainer": {"gradient_clip_val": 1.0}}},
+        "default": {
+            "train": {"batch_size": 32, "lr": 2e-3, "weight_decay": 0.1, "trainer": {"gradient_clip_val": 1.0}}
+        },
         "paper-soft": {
             **_PUBLISHED,
             "b_min": 1.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from genexp_scverse.nn.backbones import Backbone, make_backbone
 from genexp_scverse.nn.beta_mask import BetaMask, MaskOutput
 from genexp_scverse.nn.heads import ExpressionHead
 from genexp_scverse.nn.reverse_complement import ReverseComplementMean
-from genexp_scverse.nn.sequence_stem import SequenceStem
+from genexp_scverse.nn.sequence_stem import SequenceStem, filter_step
 
 CONTACT = "contact"
 EVAL_POSITIONS = 2**18
@@ -96,7 +96,9 @@ class Seq2ExpModule(GeneModule):
         self.geometry, self.kl_weight = geometry, kl_weight
         self.join, self.readout, self.warmup, self.hardens = join, readout, warmup, tuple(hardens)
         self.generator_reads = generator_reads if sequence and n_marks + contact else "both"
-        self.eval_batch = max(1, EVAL_POSITIONS // geometry.n_positions)
+        # of filters, where there is DNA
+        n_places = geometry.n_positions * (geometry.resolution // filter_step(geometry.resolution) if sequence else 1)
+        self.eval_batch = max(1, EVAL_POSITIONS // n_places)
         n_tracks = n_marks + contact
         self.stem = SequenceStem(width, geometry.resolution) if sequence else None
         self.tracks = nn.Conv1d(n_tracks, width, kernel_size, padding="same") if n_tracks else None
@@ -110,7 +112,7 @@ class Seq2ExpModule(GeneModule):
             self.mask = BetaMask(**mask)
             generator = _Generator(self.predictor if share_weights else made(), width)
             self.generator = generator
-        self.both_strands = reverse_complement
+        self.both_strands = reverse_complement and sequence
         self.pooled = nn.BatchNorm1d(2 * width) if readout == "both" else None
         n_read = width * (2 if readout == "both" else 1) + n_features
         self.register_buffer("feature_mean", torch.zeros(n_features))
@@ -129,18 +131,22 @@ class Seq2ExpModule(GeneModule):
 
         Besides level, logit and latent there are ``mask``, ``mask_mean`` and ``mask_std`` (B, positions) and ``kl``.
         """
-        signals = self._signals(batch)
-        made = self.masked(batch, signals)
-        if self.both_strands and self.stem is not None:
-            latent = ReverseComplementMean(self.read, positions={})(
-                batch["codes"], signals, None if made is None else made.mask[:, None]
-            )
+        codes, signals = batch.get("codes"), self._signals(batch)
+        if self.both_strands:
+            made = self.masked(batch, signals, ReverseComplementMean(self.logits, positions={0: 1}))
+            opened = None if made is None else made.mask[:, None]
+            latent = ReverseComplementMean(self.read, positions={})(codes, signals, opened)
         else:
-            latent = self.read(batch.get("codes"), signals, None if made is None else made.mask[:, None])
+            embedded = self.embedded(codes, signals)
+            made = self.masked(batch, signals, self.logits, embedded)
+            opened = None if made is None else made.mask[:, None]
+            latent = self.read(codes, signals, opened, embedded)
         if self.pooled is not None:
             # a batch of one gene has no variance
             lone = self.training and len(latent) == 1
-            latent = F.batch_norm(latent, self.pooled.running_mean, self.pooled.running_var) if lone else self.pooled(latent)
+            latent = (
+                F.batch_norm(latent, self.pooled.running_mean, self.pooled.running_var) if lone else self.pooled(latent)
+            )
         if "features" in batch:
             features = (batch["features"] - self.feature_mean) / self.feature_std
             latent = torch.cat([latent, torch.nan_to_num(features)], dim=1)
@@ -150,15 +156,20 @@ class Seq2ExpModule(GeneModule):
             out |= {"mask": made.mask, "mask_mean": made.mean, "mask_std": made.std, "kl": made.kl}
         return out
 
-    def masked(self, batch: dict[str, torch.Tensor], signals: torch.Tensor | None) -> MaskOutput | None:
-        """Make the mask of a batch, None where there is none."""
+    def masked(
+        self,
+        batch: dict[str, torch.Tensor],
+        signals: torch.Tensor | None,
+        logits_of: Callable[..., Any],
+        *embedded: Any,
+    ) -> MaskOutput | None:
+        """Make the mask of a batch by what the generator says of it, None where there is none."""
         if self.mask is None:
             return None
-        read = None if self.generator_reads == "sequence" else signals
-        if self.both_strands and self.stem is not None:
-            logits = ReverseComplementMean(self.logits, positions={0: 1})(batch["codes"], read)
+        if self.generator_reads == "sequence":
+            logits = logits_of(batch.get("codes"), None)
         else:
-            logits = self.logits(batch.get("codes"), read)
+            logits = logits_of(batch.get("codes"), signals, *embedded)
         there = torch.zeros(self.geometry.n_positions, dtype=torch.bool, device=logits.device)
         there[self.geometry.first_open : self.geometry.last_open] = True
         present = batch.get("present")
@@ -166,9 +177,11 @@ class Seq2ExpModule(GeneModule):
             present = torch.cat([present, present.new_ones(len(present), 1)], dim=1)
         return self.mask(logits, signals, present=present, open=there, blocked=batch.get("blocked"))
 
-    def logits(self, codes: torch.Tensor | None, signals: torch.Tensor | None) -> torch.Tensor:
+    def logits(
+        self, codes: torch.Tensor | None, signals: torch.Tensor | None, embedded: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return what the generator says of every position, (B, positions, 2)."""
-        return self.generator(self.embedded(codes, signals))
+        return self.generator(self.embedded(codes, signals) if embedded is None else embedded)
 
     def embedded(self, codes: torch.Tensor | None, signals: torch.Tensor | None) -> torch.Tensor:
         """Embed sequence and signals, as they are given, (B, positions, width)."""
@@ -181,9 +194,15 @@ class Seq2ExpModule(GeneModule):
             return parts[0]
         return parts[0] * parts[1] if self.join == "product" else parts[0] + parts[1]
 
-    def read(self, codes: torch.Tensor | None, signals: torch.Tensor | None, mask: torch.Tensor | None) -> torch.Tensor:
+    def read(
+        self,
+        codes: torch.Tensor | None,
+        signals: torch.Tensor | None,
+        mask: torch.Tensor | None,
+        embedded: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Return what the predictor says of a window whose positions `mask` (B, 1, positions) opens."""
-        x = self.embedded(codes, signals)
+        x = self.embedded(codes, signals) if embedded is None else embedded
         opened = None if mask is None else mask.transpose(1, 2).to(x.dtype)
         hidden = self.predictor(x if opened is None else x * opened)
         first, last = self.geometry.first_open, self.geometry.last_open
