@@ -130,6 +130,22 @@ def test_mixed_signal_scales_are_said(files, caplog, small_genome):
     assert "B.H3K4me3.bw has values up to 400, which do not look like the scale log" in caplog.text
 
 
+def test_windows_beyond_chromosome_ends_and_tsss_in_gaps_are_said(files, caplog, small_genome):
+    small_genome.build(files, upstream=5, downstream=5, bin_size=5)
+    assert "reach beyond" not in caplog.text
+    assert "nothing but N" not in caplog.text
+    (files / "genome.fa").write_text(">1\n" + "N" * 600 + "\n>2\n" + "C" * 400 + "\n")
+    mdata = small_genome.build(files, upstream=300, downstream=100)
+    size = mdata.obs["chrom"].astype(str).map({"chr1": 600, "chr2": 400})
+    plus = (mdata.obs["strand"] == "+").to_numpy()
+    start = mdata.obs["tss"] - np.where(plus, 300, 99)
+    beyond = ((start < 0) | (start + 400 > size)).sum()
+    assert 0 < beyond
+    assert f"{beyond} of {mdata.n_obs} windows reach beyond the end of their chromosome" in caplog.text
+    in_gap = (mdata.obs["chrom"].astype(str) == "chr1").sum()
+    assert f"{in_gap} of {mdata.n_obs} genes have nothing but N around the TSS in" in caplog.text
+
+
 def test_another_mitochondrion_is_a_warning(files, caplog, small_genome):
     sizes = {**small_genome.sizes, "chrM": 100}
     for path in files.glob("*.bw"):
@@ -235,6 +251,10 @@ PLACE = pd.DataFrame({"chrom": ["chr1"], "tss": [100], "strand": ["+"]}, index=p
     [
         ({"bin_size": 7}, r"bins of 7 bases do not fill the window of 40 \+ 20 = 60 bases: take bin_size 6 or 10"),
         ({"upstream": 0, "downstream": 0}, "upstream and downstream are both 0"),
+        (
+            {"upstream": 500, "downstream": 200},
+            r"the window of 700 bases is longer than every chromosome with genes \(the longest in .*genome\.fa has 600\)",
+        ),
         ({"summary": "median"}, "summary is 'median': allowed are mean, max, sum"),
         ({"uncovered": 1.0}, "uncovered is 1.0: give 0"),
         ({"dtype": "int8"}, "dtype is 'int8': allowed are float32, float16"),

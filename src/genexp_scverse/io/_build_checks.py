@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from genexp_scverse._errors import InputError, some
@@ -14,6 +15,7 @@ from genexp_scverse._logging import logger
 from genexp_scverse.io._bigwig_tracks import open_bigwig
 from genexp_scverse.io.chroms import same_chrom
 from genexp_scverse.io.provenance import file_table
+from genexp_scverse.io.window import tss_windows
 
 _FIRST_CHROMOSOME = {
     ("1", 249_250_621): "hg19",
@@ -145,6 +147,28 @@ def check_same_genome(
         f"{some(text)}): give both of the same one"
     )
     raise InputError(msg)
+
+
+def check_windows(genes: pd.DataFrame, sizes: Mapping[str, int], *, window: Mapping[str, Any], source: Any) -> None:
+    """Refuse windows that no chromosome can hold, and say how many reach beyond the end of theirs."""
+    by_name = {same_chrom(str(c)): int(n) for c, n in sizes.items()}
+    size = genes["chrom"].astype(str).map(lambda c: by_name.get(same_chrom(c), np.nan)).to_numpy(float)
+    length = window["upstream"] + window["downstream"]
+    if np.isnan(size).all():
+        return
+    if length > np.nanmax(size):
+        msg = (
+            f"the window of {length:,} bases is longer than every chromosome with genes (the longest in {source} has "
+            f"{int(np.nanmax(size)):,}): give a shorter upstream and downstream"
+        )
+        raise InputError(msg)
+    places = tss_windows(genes, **window)
+    beyond = int(((places.start < 0) | (places.end > size)).sum())
+    if beyond:
+        logger.info(
+            "%d of %d windows reach beyond the end of their chromosome: nothing is there (N, no signal)",
+            beyond, len(genes),
+        )  # fmt: skip
 
 
 def guess_assembly(sizes: Mapping[str, int]) -> str:

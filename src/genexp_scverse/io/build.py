@@ -17,6 +17,7 @@ from genexp_scverse._logging import logger
 from genexp_scverse.io._build_checks import (
     check_genes,
     check_same_genome,
+    check_windows,
     guess_assembly,
     named_path,
     provenance,
@@ -147,12 +148,13 @@ def build_mudata(
     if dna_sizes:
         names = match_chroms(obs["chrom"], dna_sizes, wanted_in="the genes", available_in=str(fasta))
         check_tss(obs, dna_sizes, names=names, source=str(fasta))
+    window = {"upstream": upstream, "downstream": downstream, "stranded": stranded}
+    check_windows(obs, dna_sizes or track_sizes or {}, window=window, source=fasta or "the tracks")
     came_from = provenance(files)
 
     mods: dict[str, AnnData] = {}
     if levels is not None:
         mods[schema.RNA] = assemble_rna(obs.index, levels)
-    window = {"upstream": upstream, "downstream": downstream, "stranded": stranded}
     if tracks is not None:
         binning = {"summary": summary, "uncovered": "nan" if np.isnan(uncovered) else "0"}
         in_bins = {**window, "bin_size": bin_size}

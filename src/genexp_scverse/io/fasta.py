@@ -24,6 +24,9 @@ _COMPLEMENT = np.array([3, 2, 1, 0, 4], dtype=np.uint8)
 # The whole file streams as fast as this part of it is fetched window by window.
 _PART_FOR_INDEX = 0.5
 
+# Bases on either side of a TSS that are looked at, and the share of genes without any base there that is usual.
+_AROUND_TSS, _MOST_GAPS = 50, 0.02
+
 
 def _code_table() -> np.ndarray:
     table = np.full(256, _AMBIGUOUS, dtype=np.uint8)
@@ -103,6 +106,13 @@ def read_codes(
         logger.warning(
             "%d of %d genes are on sequences that %s lacks (%s): their DNA is N",
             absent.sum(), len(genes), path, some(pd.unique(windows.chrom[absent])),
+        )  # fmt: skip
+    around = codes[:, max(0, upstream - _AROUND_TSS) : upstream + _AROUND_TSS]
+    gap = (around == _N).all(1) & ~absent
+    if gap.sum() > _MOST_GAPS * len(genes):
+        logger.warning(
+            "%d of %d genes have nothing but N around the TSS in %s: it is hard-masked, or of another assembly",
+            gap.sum(), len(genes), path,
         )  # fmt: skip
     if ambiguous:
         logger.info("%d letters of %s other than A, C, G, T and N were read as N", ambiguous, path)
