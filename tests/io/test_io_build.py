@@ -140,7 +140,7 @@ def test_windows_beyond_chromosome_ends_and_tsss_in_gaps_are_said(files, caplog,
     plus = (mdata.obs["strand"] == "+").to_numpy()
     start = mdata.obs["tss"] - np.where(plus, 300, 99)
     beyond = ((start < 0) | (start + 400 > size)).sum()
-    assert 0 < beyond
+    assert beyond > 0
     assert f"{beyond} of {mdata.n_obs} windows reach beyond the end of their chromosome" in caplog.text
     in_gap = (mdata.obs["chrom"].astype(str) == "chr1").sum()
     assert f"{in_gap} of {mdata.n_obs} genes have nothing but N around the TSS in" in caplog.text
@@ -253,7 +253,7 @@ PLACE = pd.DataFrame({"chrom": ["chr1"], "tss": [100], "strand": ["+"]}, index=p
         ({"upstream": 0, "downstream": 0}, "upstream and downstream are both 0"),
         (
             {"upstream": 500, "downstream": 200},
-            r"the window of 700 bases is longer than every chromosome with genes \(the longest in .*genome\.fa has 600\)",
+            r"window of 700 bases is longer than every chromosome with genes \(the longest in .*genome\.fa has 600\)",
         ),
         ({"summary": "median"}, "summary is 'median': allowed are mean, max, sum"),
         ({"uncovered": 1.0}, "uncovered is 1.0: give 0"),
