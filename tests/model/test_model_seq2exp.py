@@ -198,6 +198,34 @@ def test_contact_is_read(genes):
     assert (np.abs(model.predict() - before).to_numpy() > 1e-6).any(axis=1).mean() > 0.9
 
 
+def test_embeddings_reach_the_generator(genes, tmp_path):
+    mdata = genes.copy()
+    rng = np.random.default_rng(1)
+    mdata["dna"].obsm["language"] = rng.normal(size=(mdata.n_obs, 20, 6)).astype(np.float16)
+    gx.model.Seq2ExpModel.setup_mudata(mdata)
+    model = trained(mdata, embeddings="language", resolution=16)
+    assert model.module.given.weight.shape == (8, 6)
+    before = model.get_mask().mean
+    model.save(tmp_path / "m")
+    again = gx.model.load(tmp_path / "m", mdata)
+    assert np.array_equal(again.get_mask().mean, before)
+    mdata["dna"].obsm["language"] = -mdata["dna"].obsm["language"]
+    center = model.module.geometry
+    changed = np.abs(model.get_mask().mean - before) > 1e-6
+    assert changed[:, : center.first_open].mean() > 0.9
+    mdata["dna"].obsm["language"] = rng.normal(size=(mdata.n_obs, 20, 5))
+    with pytest.raises(
+        InputError, match=r'"language"\] has 5 channels and 6 in training: make it by the same language'
+    ):
+        model.get_mask()
+    with pytest.raises(InputError, match=r"shape \(240, 20, 5\) is not \(genes, 10 positions, channels\): average"):
+        trained(mdata, embeddings="language", resolution=32)
+    with pytest.raises(InputError, match="embeddings='none' is in the obsm of neither chromatin nor dna: put an array"):
+        trained(mdata, embeddings="none")
+    with pytest.raises(InputError, match="reverse_complement=True is not possible with embeddings"):
+        trained(mdata, embeddings="language", reverse_complement=True)
+
+
 def test_without_a_mask_everything_is_open(genes):
     gx.model.Seq2ExpModel.setup_mudata(genes)
     model = trained(genes, mask="none")

@@ -8,13 +8,14 @@ import lightning
 import numpy as np
 import torch
 
-from genexp_scverse import pp, schema
+from genexp_scverse import schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import Limit
 from genexp_scverse.model.base._registration import split_values
 from genexp_scverse.model.base._tables import GeneTables
-from genexp_scverse.model.seq2exp._geometry import geometry
+from genexp_scverse.model.seq2exp._beside import beside, channels_of
+from genexp_scverse.model.seq2exp._geometry import Geometry, geometry
 from genexp_scverse.model.seq2exp._mask_outputs import MaskOutputs
 from genexp_scverse.model.seq2exp._module import CONTACT, Seq2ExpModule
 from genexp_scverse.nn.backbones import BACKBONES
@@ -113,6 +114,12 @@ class Seq2ExpModel(MaskOutputs):
         Shares of the training between which a hard mask turns from soft to hard, two numbers.
     contact
         Key of ``obsm`` with contact, see :func:`genexp_scverse.pp.contact_track`; None for none.
+    embeddings
+        Key of ``obsm`` of DNA or chromatin with embeddings (genes x positions x channels) of the same windows, such as
+        those of a pretrained DNA language model, which the generator reads beside the window; None for none. With
+        stranded windows they have to be in the direction of transcription as well.
+    n_channels
+        Of the embeddings; counted where it is None.
     blacklist
         Name of intervals (``mdata.uns["intervals"]``) whose positions the mask never opens; None for none.
     share_weights
@@ -214,6 +221,8 @@ class Seq2ExpModel(MaskOutputs):
             "warmup": 0.2,
             "hardens": [0.5, 1.0],
             "contact": None,
+            "embeddings": None,
+            "n_channels": None,
             "blacklist": None,
             "share_weights": False,
             "reverse_complement": False,
@@ -237,6 +246,9 @@ class Seq2ExpModel(MaskOutputs):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 msg = f"{name}={value!r} is not possible: give a whole number of bases, or None"
                 raise InputError(msg)
+        if hyper["reverse_complement"] and hyper["embeddings"] is not None:
+            msg = "reverse_complement=True is not possible with embeddings, which are of one strand: leave one out"
+            raise InputError(msg)
         if hyper["reverse_complement"] and not setup["codes"]:
             msg = "reverse_complement=True is for DNA, and the MuData has none: leave it out"
             raise InputError(msg)
@@ -261,6 +273,7 @@ class Seq2ExpModel(MaskOutputs):
             sequence=bool(setup["codes"]),
             contact=hyper["contact"] is not None,
             n_features=len(setup["features"]),
+            n_given=0 if hyper["embeddings"] is None else self._channels(places),
             target=setup["target"],
             use_mask=hyper["mask"] != "none",
             mask={
@@ -277,6 +290,13 @@ class Seq2ExpModel(MaskOutputs):
             **{k: hyper[k] for k in passed},
         )
 
+    def _channels(self, places: Geometry) -> int:
+        """Channels of the embeddings, which a saved model knows without the data."""
+        hyper = self.hyperparameters_
+        if hyper["n_channels"] is None:
+            hyper["n_channels"] = channels_of(self._data(None), hyper["embeddings"], places)
+        return int(hyper["n_channels"])
+
     def _signal_terms(self, marks: list[str]) -> tuple[list[float], list[float]]:
         """Weights and offsets of the tracks, and of contact as the last one."""
         names = [*marks, *([CONTACT] if self.hyperparameters_["contact"] is not None else [])]
@@ -289,21 +309,7 @@ class Seq2ExpModel(MaskOutputs):
 
     def _tables(self, mdata, samples: list[str], **reading: Any) -> GeneTables:
         tables = super()._tables(mdata, samples, **reading)
-        hyper, places = self.hyperparameters_, self.module.geometry
-        window = {"upstream": places.upstream, "downstream": places.downstream}
-        if hyper["contact"] is not None:
-            tables.extra[CONTACT] = _contact(mdata, hyper["contact"], window)
-        if hyper["blacklist"] is not None:
-            known = mdata.uns.get("intervals", {})
-            if hyper["blacklist"] not in known:
-                msg = (
-                    f"blacklist={hyper['blacklist']!r} names intervals that are not there: add them with "
-                    "gx.pp.add_intervals"
-                )
-                raise InputError(msg)
-            tables.extra["blocked"] = pp.interval_mask(
-                mdata, hyper["blacklist"], **window, bin_size=places.resolution, stranded=places.stranded
-            )
+        tables.extra |= beside(mdata, self.hyperparameters_, self.module.geometry)
         return tables
 
     def _run(self, train: np.ndarray, valid: np.ndarray, options: dict, seed: int, **trainer: Any) -> None:
@@ -345,16 +351,3 @@ class _WatchMask(lightning.Callback):
                 "The mask lets everything through (%.4g of the window): raise kl_weight (%g) or lower prior_mean (%g)",
                 share, kl, mean,
             )  # fmt: skip
-
-
-def _contact(mdata: Any, key: str, window: dict[str, int]) -> np.ndarray:
-    for name in (schema.CHROMATIN, schema.DNA):
-        holder = mdata.mod.get(name)
-        if holder is not None and key in holder.obsm:
-            about = holder.uns.get(key, {})
-            if any(int(about.get(k, -1)) != v for k, v in window.items()):
-                msg = f'obsm["{key}"] has another window than {window}: make it with gx.pp.contact_track(**those)'
-                raise InputError(msg)
-            return np.asarray(holder.obsm[key], np.float32)
-    msg = f"contact={key!r} is in the obsm of neither chromatin nor dna: make it with gx.pp.contact_track"
-    raise InputError(msg)

@@ -17,7 +17,7 @@ from genexp_scverse.nn.heads import ExpressionHead
 from genexp_scverse.nn.reverse_complement import ReverseComplementMean
 from genexp_scverse.nn.sequence_stem import SequenceStem, filter_step
 
-CONTACT = "contact"
+CONTACT, GIVEN = "contact", "given"
 EVAL_POSITIONS = 2**18
 """Positions in a batch of evaluation."""
 UNDECAYED = ("bias", "norm", "log_decay", "step_bias", "skip")
@@ -41,6 +41,8 @@ class Seq2ExpModule(GeneModule):
         Whether contact with the TSS is read, a track of every gene for all samples.
     n_features
         Scalar features of a gene.
+    n_given
+        Channels of the embeddings that are given to the generator, 0 for none.
     target
         ``label``, ``expression`` or ``both``.
     use_mask
@@ -69,6 +71,7 @@ class Seq2ExpModule(GeneModule):
         sequence: bool,
         contact: bool,
         n_features: int,
+        n_given: int,
         target: str,
         use_mask: bool,
         mask: Mapping[str, Any],
@@ -112,6 +115,7 @@ class Seq2ExpModule(GeneModule):
             self.mask = BetaMask(**mask)
             generator = _Generator(self.predictor if share_weights else made(), width)
             self.generator = generator
+        self.given = nn.Linear(n_given, width) if n_given and use_mask else None
         self.both_strands = reverse_complement and sequence
         self.pooled = nn.BatchNorm1d(2 * width) if readout == "both" else None
         n_read = width * (2 if readout == "both" else 1) + n_features
@@ -166,10 +170,11 @@ class Seq2ExpModule(GeneModule):
         """Make the mask of a batch by what the generator says of it, None where there is none."""
         if self.mask is None:
             return None
+        given = {} if self.given is None else {"given": self.given(batch[GIVEN].to(self.given.weight.dtype))}
         if self.generator_reads == "sequence":
-            logits = logits_of(batch.get("codes"), None)
+            logits = logits_of(batch.get("codes"), None, **given)
         else:
-            logits = logits_of(batch.get("codes"), signals, *embedded)
+            logits = logits_of(batch.get("codes"), signals, *embedded, **given)
         there = torch.zeros(self.geometry.n_positions, dtype=torch.bool, device=logits.device)
         there[self.geometry.first_open : self.geometry.last_open] = True
         present = batch.get("present")
@@ -178,10 +183,15 @@ class Seq2ExpModule(GeneModule):
         return self.mask(logits, signals, present=present, open=there, blocked=batch.get("blocked"))
 
     def logits(
-        self, codes: torch.Tensor | None, signals: torch.Tensor | None, embedded: torch.Tensor | None = None
+        self,
+        codes: torch.Tensor | None,
+        signals: torch.Tensor | None,
+        embedded: torch.Tensor | None = None,
+        given: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return what the generator says of every position, (B, positions, 2)."""
-        return self.generator(self.embedded(codes, signals) if embedded is None else embedded)
+        """Return what the generator says of every position, (B, positions, 2); `given` is added to what it reads."""
+        x = self.embedded(codes, signals) if embedded is None else embedded
+        return self.generator(x if given is None else x + given)
 
     def embedded(self, codes: torch.Tensor | None, signals: torch.Tensor | None) -> torch.Tensor:
         """Embed sequence and signals, as they are given, (B, positions, width)."""
