@@ -27,7 +27,7 @@ def beside(mdata: Any, hyper: Mapping[str, Any], places: Geometry) -> dict[str, 
     if (key := hyper["embeddings"]) is not None:
         n = channels_of(mdata, key, places)
         if n != hyper["n_channels"]:
-            msg = f'obsm["{key}"] has {n} channels and {hyper["n_channels"]} in training: make it by the same language model'
+            msg = f'obsm["{key}"] has {n} channels and {hyper["n_channels"]} in training: make it by the same model'
             raise InputError(msg)
         found[GIVEN] = np.asarray(_holder(mdata, "embeddings", key, "").obsm[key])
     if (key := hyper["blacklist"]) is not None:
