@@ -49,6 +49,9 @@ class BetaMask(nn.Module):
     Beta(k, k (1 - r) / r), whose mean is r, keeps the mask sparse. All is computed in float32 also under autocast,
     the divergence in float64 where the device has it.
 
+    In training the mask can be led from one that is easy to learn from: with `openness` o and `softness` s, attributes
+    that are 0 unless set, it is o + (1 - o) m, where m is the share s of the soft mask and 1 - s of the hard one.
+
     Parameters
     ----------
     hard
@@ -97,6 +100,7 @@ class BetaMask(nn.Module):
         super().__init__()
         _check_settings(weight, offset, b_min, scale, prior_mean, prior_strength)
         self.hard, self.exact, self.b_min, self.scale = hard, exact, b_min, scale
+        self.openness = self.softness = 0.0
         self.prior = prior_parameters(prior_mean, prior_strength)
         self.register_buffer("weight", torch.tensor(weight, dtype=torch.float32))
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32))
@@ -135,6 +139,9 @@ class BetaMask(nn.Module):
             mean, std = a / (a + b), beta_std(a, b)
             z = sample_beta(a, b) if self.training else mean
             mask = straight_through(z) if self.hard else z
+            if self.training:
+                mask = torch.lerp(mask, z, self.softness) if self.hard else mask
+                mask = self.openness + (1 - self.openness) * mask
             divergence = beta_kl(a, b, *self.prior)
             forced = torch.zeros((), dtype=torch.bool, device=a.device)
             for there, value in ((blocked, 0.0), (open, 1.0)):

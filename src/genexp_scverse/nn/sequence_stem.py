@@ -1,39 +1,42 @@
-"""From bases to tokens: strided convolutions that set the resolution of what follows."""
+"""From bases to tokens: filters that look for motifs, averaged over what a token stands for."""
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from genexp_scverse._errors import InputError
 
-LARGEST_FACTOR = 7
+LARGEST_STEP = 5
+"""Bases that the filters move by, at most."""
+LARGEST_LOGIT = 8.0
+"""Of a filter: its exponential has to fit any number format."""
 
 
 class SequenceStem(nn.Module):
-    """Strided convolutions over one-hot DNA with a GELU between them: one token for every `stride` bases.
+    """Motif filters over one-hot DNA: one token for every `stride` bases.
 
-    The stride is split into small factors, the stride of one convolution each (:func:`stride_factors`). The first
-    reads `kernel` bases; the others see half a stride beyond theirs on both sides. Widths double up to `width`, so
-    that most of the cost and memory is not at the resolution of bases. Bases other than A, C, G and T, and what lies
-    beyond the window, are rows of zeros.
+    `width` filters of `kernel` bases, moved by the largest divisor of `stride` up to 5; each brought to mean 0 and
+    variance 1 over a batch (in evaluation: over the training), exponentiated, averaged over the bases of a token, and
+    mixed linearly. The exponential makes a filter silent where it does not fit, which is what lets it find a motif in
+    a long window (Koo & Ploenzke 2021, Nature Machine Intelligence 3:258). Bases other than A, C, G and T, and what
+    lies beyond the window, are rows of zeros.
 
     Parameters
     ----------
     width
         Channels of the tokens.
     stride
-        Bases for every token, a product of numbers up to 7; 1 for a token per base.
+        Bases for every token; 1 for a token per base.
     kernel
-        Bases that the first convolution reads, not fewer than its stride.
+        Bases under a filter, not fewer than it moves by.
 
     Raises
     ------
     InputError
-        For a stride with larger factors, a kernel that leaves out bases, or, from `forward`, a window that is no
-        multiple of the stride.
+        For a stride below 1, a kernel that leaves out bases, or, from `forward`, a window that is no multiple of the
+        stride.
 
     Examples
     --------
@@ -44,22 +47,17 @@ class SequenceStem(nn.Module):
 
     def __init__(self, width: int, stride: int, kernel: int = 16):
         super().__init__()
-        factors = stride_factors(stride)
-        if kernel < factors[0]:
-            msg = f"kernel is {kernel} and would leave out bases: take {factors[0]} (its stride) or more"
+        step = filter_step(stride)
+        if kernel < step:
+            msg = f"kernel is {kernel} and would leave out bases: take {step} (the step of the filters) or more"
             raise InputError(msg)
-        self.stride = stride
-        n = len(factors)
-        widths = [4, *(max(1, width // 2 ** (n - 1 - i)) for i in range(n))]
-        layers: list[nn.Module] = []
-        for i, (factor, (n_in, n_out)) in enumerate(zip(factors, itertools.pairwise(widths), strict=True)):
-            size = factor + 2 * (factor // 2) if i else kernel
-            before = (size - factor) // 2
-            layers += [nn.GELU()] if i else []
-            # the values beyond the window are 0 on both sides, one more behind where the number is odd
-            layers += [nn.ConstantPad1d((before, size - factor - before), 0.0)]
-            layers += [nn.Conv1d(n_in, n_out, size, stride=factor)]
-        self.layers = nn.Sequential(*layers)
+        self.stride, self.per_token = stride, stride // step
+        # one more beyond the window behind it where the number is odd
+        before = (kernel - step) // 2
+        self.beyond = (before, kernel - step - before)
+        self.filters = nn.Conv1d(4, width, kernel, stride=step, bias=False)
+        self.norm = nn.BatchNorm1d(width)
+        self.mix = nn.Linear(width, width)
         self.register_buffer("bases", torch.arange(4, dtype=torch.uint8)[:, None], persistent=False)
         self.bases: torch.Tensor
 
@@ -75,7 +73,8 @@ class SequenceStem(nn.Module):
             raise InputError(msg)
         # in the type of the convolution at once: four float32 numbers for every base are 16 times the codes
         one_hot = (codes[:, None] == self.bases).to(self._dtype(codes.device.type))
-        return self.layers(one_hot).transpose(1, 2)
+        fit = self.norm(self.filters(F.pad(one_hot, self.beyond))).clamp(max=LARGEST_LOGIT).exp()
+        return self.mix(F.avg_pool1d(fit, self.per_token).transpose(1, 2))
 
     def _dtype(self, device: str) -> torch.dtype:
         if torch.is_autocast_enabled(device):
@@ -83,25 +82,20 @@ class SequenceStem(nn.Module):
         return next(self.parameters()).dtype
 
 
-def stride_factors(stride: int) -> list[int]:
-    """Split a stride into factors up to 7, pairs of 2 as 4, the largest first.
+def filter_step(stride: int) -> int:
+    """Return the largest divisor of `stride` up to 5.
 
     Raises
     ------
     InputError
-        When that cannot be done.
+        For a stride below 1.
 
     Examples
     --------
-    >>> stride_factors(32), stride_factors(100), stride_factors(1)
-    ([4, 4, 2], [5, 5, 4], [1])
+    >>> filter_step(32), filter_step(100), filter_step(13)
+    (4, 5, 1)
     """
-    factors, rest = [], stride
-    for factor in (4, 2, 3, 5, 7):
-        while rest > 1 and rest % factor == 0:
-            factors.append(factor)
-            rest //= factor
-    if rest != 1:
-        msg = f"stride {stride} is no product of numbers up to {LARGEST_FACTOR}: take one such as 16, 32, 100 or 128"
+    if stride < 1:
+        msg = f"stride is {stride}: it has to be 1 or more"
         raise InputError(msg)
-    return sorted(factors, reverse=True) or [1]
+    return max(step for step in range(1, LARGEST_STEP + 1) if stride % step == 0)

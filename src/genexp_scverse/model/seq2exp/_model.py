@@ -26,7 +26,12 @@ OFFSET = 1.0
 CONTACT_WEIGHT = 0.2
 CLOSED, OPENED = 1e-3, 0.999
 """Mean of the mask beyond which it is said to have collapsed."""
-CHOICES = {"generator_reads": ("both", "sequence"), "readout": ("both", "center"), "mask": ("soft", "hard", "none")}
+CHOICES = {
+    "generator_reads": ("both", "sequence"),
+    "join": ("product", "sum"),
+    "readout": ("both", "center"),
+    "mask": ("soft", "hard", "none"),
+}
 _PUBLISHED = {
     "target": "expression",
     "stranded": False,
@@ -35,7 +40,10 @@ _PUBLISHED = {
     "width": 128,
     "n_layers": 4,
     "generator_reads": "sequence",
+    "join": "sum",
     "readout": "center",
+    "warmup": 0.0,
+    "hardens": [0.0, 0.0],
     "n_hidden": [128, 128],
     "center": 2000,
     "resolution": 1,
@@ -82,8 +90,12 @@ class Seq2ExpModel(MaskOutputs):
         Positions that the embedding of the signals sees.
     generator_reads
         ``both``, or ``sequence`` as published.
+    join
+        ``product`` of the embeddings of DNA and signals, so that a motif counts where there is signal, or their
+        ``sum``, as published.
     readout
-        ``both``: what the predictor says at the TSS and on average over the window; ``center``: the former alone.
+        ``both``: what the predictor says at the TSS, and the sum of what it says of all that is open; ``center``:
+        the former alone.
     prior_mean, prior_strength
         r and k of the prior Beta(k, k (1 - r) / r).
     signal_scale, b_min
@@ -94,6 +106,11 @@ class Seq2ExpModel(MaskOutputs):
         The exact product of the two Beta distributions in place of the sum of their parameters.
     kl_weight
         Of the divergence of the mask from its prior.
+    warmup
+        Share of the training in which the mask comes down from open to what is drawn, and its divergence comes in:
+        the predictor has to find out what matters before the mask can.
+    hardens
+        Shares of the training between which a hard mask turns from soft to hard, two numbers.
     contact
         Key of ``obsm`` with contact, see :func:`genexp_scverse.pp.contact_track`; None for none.
     blacklist
@@ -141,12 +158,16 @@ class Seq2ExpModel(MaskOutputs):
         "signal_scale": Limit(1e-6, whole=False),
         "b_min": Limit(0, whole=False),
         "kl_weight": Limit(0, whole=False),
+        "warmup": Limit(0, 1, whole=False),
+        "hardens": Limit(0, 1, whole=False, length=2),
         "n_hidden": Limit(1, length=None),
         "dropout": Limit(0, 1, whole=False, below=True),
         "label_weight": Limit(0, whole=False),
     }
     settings: ClassVar[dict[str, dict[str, Any]]] = {
-        "default": {"train": {"batch_size": 32, "weight_decay": 0.1}},
+        "default": {
+            "train": {"batch_size": 32, "lr": 2e-3, "weight_decay": 0.1, "trainer": {"gradient_clip_val": 1.0}}
+        },
         "paper-soft": {
             **_PUBLISHED,
             "b_min": 1.0,
@@ -181,14 +202,17 @@ class Seq2ExpModel(MaskOutputs):
             "n_layers": 2,
             "kernel_size": 5,
             "generator_reads": "both",
+            "join": "product",
             "readout": "both",
             "prior_mean": 0.1,
             "prior_strength": 1.0,
-            "signal_scale": 1.0,
+            "signal_scale": 0.3,
             "b_min": 0.1,
             "published_signals": False,
             "exact": False,
             "kl_weight": 0.01,
+            "warmup": 0.2,
+            "hardens": [0.5, 1.0],
             "contact": None,
             "blacklist": None,
             "share_weights": False,
@@ -228,7 +252,8 @@ class Seq2ExpModel(MaskOutputs):
             )
             raise InputError(msg)
         weight, offset = self._signal_terms(marks)
-        passed = ("width", "n_layers", "backbone", "kernel_size", "generator_reads", "readout", "share_weights",
+        passed = ("width", "n_layers", "backbone", "kernel_size", "generator_reads", "join", "readout", "share_weights",
+                  "warmup", "hardens",
                   "reverse_complement", "checkpoint", "n_hidden", "dropout", "kl_weight", "label_weight")  # fmt: skip
         return Seq2ExpModule(
             len(marks),

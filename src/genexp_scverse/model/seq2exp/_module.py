@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from genexp_scverse.nn.backbones import Backbone, make_backbone
 from genexp_scverse.nn.beta_mask import BetaMask, MaskOutput
 from genexp_scverse.nn.heads import ExpressionHead
 from genexp_scverse.nn.reverse_complement import ReverseComplementMean
-from genexp_scverse.nn.sequence_stem import SequenceStem
+from genexp_scverse.nn.sequence_stem import SequenceStem, filter_step
 
 CONTACT = "contact"
 EVAL_POSITIONS = 2**18
@@ -26,8 +26,8 @@ UNDECAYED = ("bias", "norm", "log_decay", "step_bias", "skip")
 class Seq2ExpModule(GeneModule):
     """Generator reads the window, a Beta mask opens some of its positions, the predictor sees those alone.
 
-    Su et al. 2025, sections 3.2 to 3.4. The embeddings of the sequence and of the signals are added and multiplied
-    with the mask. The positions around the TSS are always open.
+    Su et al. 2025, sections 3.2 to 3.4. The embedding of the window is multiplied with the mask. The positions
+    around the TSS are always open.
 
     Parameters
     ----------
@@ -49,8 +49,16 @@ class Seq2ExpModule(GeneModule):
         Arguments of :class:`~genexp_scverse.nn.beta_mask.BetaMask`.
     generator_reads
         ``both`` or ``sequence``, as published; without a sequence it reads the signals.
+    join
+        How the embeddings of the sequence and of the signals become one: ``product``, so that a motif counts where
+        there is signal, or ``sum``, as published.
     readout
-        ``both``: mean over the positions around the TSS, and mean over the window; ``center``: the former alone.
+        ``both``: mean over the positions around the TSS and sum over all of the window that is open, as a multiple of
+        the number around the TSS, each channel brought to mean 0 and variance 1; ``center``: the former as it is.
+    warmup
+        Share of the training in which the mask comes down from open to what is drawn, and its divergence comes in.
+    hardens
+        Shares of the training between which a hard mask turns from soft to hard.
     """
 
     def __init__(
@@ -70,7 +78,10 @@ class Seq2ExpModule(GeneModule):
         backbone_settings: Mapping[str, Any],
         kernel_size: int,
         generator_reads: str,
+        join: str,
         readout: str,
+        warmup: float,
+        hardens: Sequence[float],
         share_weights: bool,
         reverse_complement: bool,
         checkpoint: bool,
@@ -82,9 +93,12 @@ class Seq2ExpModule(GeneModule):
         super().__init__(label_weight)
         # its kernels are long, and checkpoints and draws of the mask are decided step by step
         self.graphable = False
-        self.geometry, self.kl_weight, self.readout = geometry, kl_weight, readout
+        self.geometry, self.kl_weight = geometry, kl_weight
+        self.join, self.readout, self.warmup, self.hardens = join, readout, warmup, tuple(hardens)
         self.generator_reads = generator_reads if sequence and n_marks + contact else "both"
-        self.eval_batch = max(1, EVAL_POSITIONS // geometry.n_positions)
+        # of filters, where there is DNA
+        n_places = geometry.n_positions * (geometry.resolution // filter_step(geometry.resolution) if sequence else 1)
+        self.eval_batch = max(1, EVAL_POSITIONS // n_places)
         n_tracks = n_marks + contact
         self.stem = SequenceStem(width, geometry.resolution) if sequence else None
         self.tracks = nn.Conv1d(n_tracks, width, kernel_size, padding="same") if n_tracks else None
@@ -98,7 +112,8 @@ class Seq2ExpModule(GeneModule):
             self.mask = BetaMask(**mask)
             generator = _Generator(self.predictor if share_weights else made(), width)
             self.generator = generator
-        self.both_strands = reverse_complement
+        self.both_strands = reverse_complement and sequence
+        self.pooled = nn.BatchNorm1d(2 * width) if readout == "both" else None
         n_read = width * (2 if readout == "both" else 1) + n_features
         self.register_buffer("feature_mean", torch.zeros(n_features))
         self.register_buffer("feature_std", torch.ones(n_features))
@@ -116,14 +131,22 @@ class Seq2ExpModule(GeneModule):
 
         Besides level, logit and latent there are ``mask``, ``mask_mean`` and ``mask_std`` (B, positions) and ``kl``.
         """
-        signals = self._signals(batch)
-        made = self.masked(batch, signals)
-        if self.both_strands and self.stem is not None:
-            latent = ReverseComplementMean(self.read, positions={})(
-                batch["codes"], signals, None if made is None else made.mask[:, None]
-            )
+        codes, signals = batch.get("codes"), self._signals(batch)
+        if self.both_strands:
+            made = self.masked(batch, signals, ReverseComplementMean(self.logits, positions={0: 1}))
+            opened = None if made is None else made.mask[:, None]
+            latent = ReverseComplementMean(self.read, positions={})(codes, signals, opened)
         else:
-            latent = self.read(batch.get("codes"), signals, None if made is None else made.mask[:, None])
+            embedded = self.embedded(codes, signals)
+            made = self.masked(batch, signals, self.logits, embedded)
+            opened = None if made is None else made.mask[:, None]
+            latent = self.read(codes, signals, opened, embedded)
+        if self.pooled is not None:
+            # a batch of one gene has no variance
+            lone = self.training and len(latent) == 1
+            latent = (
+                F.batch_norm(latent, self.pooled.running_mean, self.pooled.running_var) if lone else self.pooled(latent)
+            )
         if "features" in batch:
             features = (batch["features"] - self.feature_mean) / self.feature_std
             latent = torch.cat([latent, torch.nan_to_num(features)], dim=1)
@@ -133,15 +156,20 @@ class Seq2ExpModule(GeneModule):
             out |= {"mask": made.mask, "mask_mean": made.mean, "mask_std": made.std, "kl": made.kl}
         return out
 
-    def masked(self, batch: dict[str, torch.Tensor], signals: torch.Tensor | None) -> MaskOutput | None:
-        """Make the mask of a batch, None where there is none."""
+    def masked(
+        self,
+        batch: dict[str, torch.Tensor],
+        signals: torch.Tensor | None,
+        logits_of: Callable[..., Any],
+        *embedded: Any,
+    ) -> MaskOutput | None:
+        """Make the mask of a batch by what the generator says of it, None where there is none."""
         if self.mask is None:
             return None
-        read = None if self.generator_reads == "sequence" else signals
-        if self.both_strands and self.stem is not None:
-            logits = ReverseComplementMean(self.logits, positions={0: 1})(batch["codes"], read)
+        if self.generator_reads == "sequence":
+            logits = logits_of(batch.get("codes"), None)
         else:
-            logits = self.logits(batch.get("codes"), read)
+            logits = logits_of(batch.get("codes"), signals, *embedded)
         there = torch.zeros(self.geometry.n_positions, dtype=torch.bool, device=logits.device)
         there[self.geometry.first_open : self.geometry.last_open] = True
         present = batch.get("present")
@@ -149,9 +177,11 @@ class Seq2ExpModule(GeneModule):
             present = torch.cat([present, present.new_ones(len(present), 1)], dim=1)
         return self.mask(logits, signals, present=present, open=there, blocked=batch.get("blocked"))
 
-    def logits(self, codes: torch.Tensor | None, signals: torch.Tensor | None) -> torch.Tensor:
+    def logits(
+        self, codes: torch.Tensor | None, signals: torch.Tensor | None, embedded: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return what the generator says of every position, (B, positions, 2)."""
-        return self.generator(self.embedded(codes, signals))
+        return self.generator(self.embedded(codes, signals) if embedded is None else embedded)
 
     def embedded(self, codes: torch.Tensor | None, signals: torch.Tensor | None) -> torch.Tensor:
         """Embed sequence and signals, as they are given, (B, positions, width)."""
@@ -160,29 +190,48 @@ class Seq2ExpModule(GeneModule):
             parts.append(self.stem(codes))
         if signals is not None and self.tracks is not None:
             parts.append(self.tracks(signals).transpose(1, 2))
-        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        if len(parts) == 1:
+            return parts[0]
+        return parts[0] * parts[1] if self.join == "product" else parts[0] + parts[1]
 
-    def read(self, codes: torch.Tensor | None, signals: torch.Tensor | None, mask: torch.Tensor | None) -> torch.Tensor:
+    def read(
+        self,
+        codes: torch.Tensor | None,
+        signals: torch.Tensor | None,
+        mask: torch.Tensor | None,
+        embedded: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Return what the predictor says of a window whose positions `mask` (B, 1, positions) opens."""
-        x = self.embedded(codes, signals)
-        if mask is not None:
-            x = x * mask.transpose(1, 2).to(x.dtype)
-        hidden = self.predictor(x)
-        center = hidden[:, self.geometry.first_open : self.geometry.last_open].mean(1)
-        return torch.cat([center, hidden.mean(1)], dim=1) if self.readout == "both" else center
+        x = self.embedded(codes, signals) if embedded is None else embedded
+        opened = None if mask is None else mask.transpose(1, 2).to(x.dtype)
+        hidden = self.predictor(x if opened is None else x * opened)
+        first, last = self.geometry.first_open, self.geometry.last_open
+        center = hidden[:, first:last].mean(1)
+        if self.readout == "center":
+            return center
+        everywhere = (hidden if opened is None else hidden * opened).sum(1) / (last - first)
+        return torch.cat([center, everywhere], dim=1)
 
     def loss(self, outputs: dict[str, torch.Tensor], batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Smooth L1 of the level, cross-entropy of the label, and `kl_weight` times the divergence of the mask."""
         total = super().loss(outputs, batch)
         self.noted = {}
-        if "kl" in outputs:
+        if self.mask is not None:
             geometry = self.geometry
             mean = outputs["mask_mean"]
             outside = mean.sum(1) - mean[:, geometry.first_open : geometry.last_open].sum(1)
             n_outside = geometry.n_positions - (geometry.last_open - geometry.first_open)
             self.noted = {"kl": outputs["kl"].detach(), "open": (outside / max(1, n_outside)).mean().detach()}
-            total = total + self.kl_weight * outputs["kl"]
+            total = total + self.kl_weight * (1 - self.mask.openness) * outputs["kl"]
         return total
+
+    def advance(self, progress: float) -> None:
+        """Close the mask over the share `warmup` of the training, and harden it between the shares `hardens`."""
+        super().advance(progress)
+        if self.mask is not None:
+            self.mask.openness = max(0.0, 1 - progress / self.warmup) if self.warmup else 0.0
+            first, last = self.hardens
+            self.mask.softness = min(1.0, max(0.0, (last - progress) / (last - first))) if last > first else 0.0
 
     def level_loss(self, level: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Huber's loss, as published."""
