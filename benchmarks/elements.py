@@ -260,9 +260,12 @@ def crispri(data: Data, args) -> pd.DataFrame:
     chromatin = data.long["chromatin"]
     keys = [name for name in ("soft", "hard") if name in args.model]
     about = {**LONG, "bin_size": RESOLUTION, "stranded": True, "samples": ["K562"]}
-    for name in keys:
-        chromatin.obsm[name] = gathered(data, args, name, key="mask").astype(np.float32)
-        chromatin.uns[name] = about
+    contact = 10 ** chromatin.obsm["contact"] - 1
+    for name in list(keys):
+        mask = gathered(data, args, name, key="mask").astype(np.float32)
+        for key, scores in {name: mask, f"{name} by contact": mask * contact}.items():
+            chromatin.obsm[key], chromatin.uns[key] = scores, about
+        keys.append(f"{name} by contact")
     gx.tl.fixed_mask(data.long, "signal", key_added="signal")
     held = data.long[np.isin(data.fold, args.folds)].copy()
     pairs = pd.read_csv(data.folder / "crispri_pairs.tsv.gz", sep="\t")
