@@ -40,10 +40,10 @@ LONGEST_GENE = 9000
 BEFORE, AFTER = 500, 1000
 QUIET = {"enable_progress_bar": False}
 PIECES = {"backbone": "conv", "width": 64, "n_layers": 4, "resolution": 2, "center": 40}
-PIECES_TRAINING = {"max_epochs": 12, "batch_size": 128, "lr": 4e-3, **QUIET}
+PIECES_TRAINING = {"max_epochs": 8, "batch_size": 128, "lr": 4e-3, **QUIET}
 FOREST = {"n_trees": 200}
-GENES = {"backbone": "conv", "width": 32, "n_layers": 3}
-GENES_TRAINING = {"max_epochs": 20, "batch_size": 64, **QUIET}
+GENES = {"backbone": "conv", "width": 32, "n_layers": 2, "join": "sum"}
+GENES_TRAINING = {"max_epochs": 12, "batch_size": 64, **QUIET}
 RIDGE = "ridge"
 
 
