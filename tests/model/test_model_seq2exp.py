@@ -214,9 +214,7 @@ def test_embeddings_reach_the_generator(genes, tmp_path):
     changed = np.abs(model.get_mask().mean - before) > 1e-6
     assert changed[:, : center.first_open].mean() > 0.9
     mdata["dna"].obsm["language"] = rng.normal(size=(mdata.n_obs, 20, 5))
-    with pytest.raises(
-        InputError, match=r'"language"\] has 5 channels and 6 in training: make it by the same model'
-    ):
+    with pytest.raises(InputError, match=r'"language"\] has 5 channels and 6 in training: make it by the same model'):
         model.get_mask()
     with pytest.raises(InputError, match=r"shape \(240, 20, 5\) is not \(genes, 10 positions, channels\): average"):
         trained(mdata, embeddings="language", resolution=32)
