@@ -334,3 +334,13 @@ def test_what_is_missing_is_said(genes):
     tracks = make_mdata(n_genes=60)
     with pytest.raises(InputError, match="reverse_complement=True is for DNA"):
         gx.model.Seq2ExpModel(tracks, reverse_complement=True)
+
+
+def test_a_batch_of_one_gene_is_read_by_what_is_known_and_learns(genes):
+    model = trained(genes)
+    norm = model.module.pooled
+    batch = model._tables(genes, ["K562"]).gather(torch.tensor([0]), torch.tensor([0]))
+    model.module.train()
+    model.module(batch)["latent"].sum().backward()
+    assert norm.weight.grad.abs().sum() > 0
+    assert norm.bias.grad.abs().sum() > 0

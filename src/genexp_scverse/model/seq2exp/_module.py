@@ -147,10 +147,11 @@ class Seq2ExpModule(GeneModule):
             latent = self.read(codes, signals, opened, embedded)
         if self.pooled is not None:
             # a batch of one gene has no variance
-            lone = self.training and len(latent) == 1
-            latent = (
-                F.batch_norm(latent, self.pooled.running_mean, self.pooled.running_var) if lone else self.pooled(latent)
-            )
+            norm = self.pooled
+            if self.training and len(latent) == 1:
+                latent = F.batch_norm(latent, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+            else:
+                latent = norm(latent)
         if "features" in batch:
             features = (batch["features"] - self.feature_mean) / self.feature_std
             latent = torch.cat([latent, torch.nan_to_num(features)], dim=1)
