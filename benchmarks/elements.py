@@ -64,11 +64,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "random": {"mask": "none", "fixed": "random"},
     "2 kb": {"short": True},
 }
-MEANS = {
-    "soft and hard": ("soft", "hard"),
-    "soft and trees": ("soft", "trees"),
-    "soft, hard and trees": ("soft", "hard", "trees"),
-}
+MEANS = {"soft and trees": ("soft", "trees")}
 """Rows that are the mean of others."""
 EDGES = [0, 50, 100, 150, 170, 180, 190, 194, 196, 198, 199, 200, 201, 202, 204, 206, 210, 220, 230, 250, 300, 350, 400]
 """Bins of the long window that are pooled for ridge and trees."""
