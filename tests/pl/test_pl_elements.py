@@ -150,3 +150,24 @@ def test_summary_without_tracks_or_elements(mdata):
         gx.pl.elements(mdata, key="mask", axes=[axes[0]])
     with pytest.raises(InputError, match=r"lacks the column 'gene_id', 'score': elements are called by"):
         gx.pl.elements(mdata, key="mask", intervals="peaks")
+
+
+def test_tracks_of_a_genome_store_are_drawn(tmp_path):
+    paths = gx.datasets.simulate(tmp_path, n_genes=30, n_chroms=2)
+    mdata = gx.io.build_mudata(genes=paths.genes, fasta=paths.genome, upstream=20, downstream=20)
+    gx.io.write_genome(tmp_path / "genome", sheet=paths.sheet, bin_size=1)
+    gx.io.attach_genome(mdata, tmp_path / "genome", upstream=3000, downstream=2000)
+    windows = gx.io.genome_windows(mdata)
+    name = windows.tracks["sample"].iloc[0] + "." + windows.tracks["mark"].iloc[0]
+    row = int(np.flatnonzero(mdata.obs["strand"] == "-")[0])
+    gene, tss = mdata.obs_names[row], int(mdata.obs["tss"].iloc[row])
+    (ax, _) = gx.pl.locus(mdata, gene, mask=None, tracks=[name], windows=windows)
+    assert ax.get_xlim() == (tss - 1999, tss + 3001)
+    # 5,000 bases are drawn as means of two
+    values = windows.signal([row], [0])[0, 0, ::-1].reshape(-1, 2).mean(axis=1)
+    np.testing.assert_allclose(steps(ax).values, values, rtol=1e-5)
+    np.testing.assert_array_equal(steps(ax).edges, tss - 1999 + 2 * np.arange(2501))
+    (ax, _) = gx.pl.locus(mdata, gene, mask=None, tracks=[name], windows=windows, window=500)
+    np.testing.assert_allclose(steps(ax).values, windows.signal([row], [0])[0, 0, ::-1][1499:2499], rtol=1e-6)
+    with pytest.raises(InputError, match=r"the genome store .* holds 2 samples \(.*\): choose one with sample="):
+        gx.pl.locus(mdata, gene, mask=None, windows=windows)

@@ -121,3 +121,32 @@ def test_wrong_arguments_are_said():
     del mdata["chromatin"].uns["window"]
     with pytest.raises(InputError, match="no modality has a window with a bin_size"):
         gx.tl.fixed_mask(mdata, "random")
+
+
+def test_tracks_of_a_genome_store(tmp_path):
+    paths = gx.datasets.simulate(tmp_path, n_genes=30, n_chroms=2)
+    mdata = gx.io.build_mudata(genes=paths.genes, fasta=paths.genome, upstream=20, downstream=20, expression=None)
+    gx.io.write_genome(tmp_path / "genome", sheet=paths.sheet, bin_size=1)
+    gx.io.attach_genome(mdata, tmp_path / "genome", upstream=300, downstream=200)
+    windows = gx.io.genome_windows(mdata)
+    sample = windows.tracks["sample"].iloc[0]
+    with pytest.raises(InputError, match=r"like=, or give the windows of a genome store, windows=gx.io.genome_windows"):
+        gx.tl.fixed_mask(mdata, "signal")
+    gx.tl.fixed_mask(mdata, "signal", sample=sample, windows=windows)
+    mine = np.flatnonzero(windows.tracks["sample"] == sample)
+    x = np.log1p(windows.signal(np.arange(mdata.n_obs), mine).astype(np.float64))
+    expected = (x / x.std(axis=(0, 2))[:, None]).sum(axis=1)
+    np.testing.assert_allclose(mdata["dna"].obsm["signal_mask"], expected, rtol=1e-4, atol=1e-5)
+    assert mdata["dna"].uns["signal_mask"]["bin_size"] == 1
+    mdata["dna"].obsm["mask"] = np.zeros((mdata.n_obs, 10), np.float32)
+    mdata["dna"].uns["mask"] = mdata["dna"].uns["signal_mask"] | {"bin_size": 50, "samples": ["K562"]}
+    gx.tl.fixed_mask(mdata, "signal", sample=sample, windows=windows, like="mask", key_added="coarse")
+    pooled = expected.reshape(mdata.n_obs, 10, 50).mean(axis=2)
+    np.testing.assert_allclose(mdata["dna"].obsm["coarse"], pooled, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match=r'mdata\["chromatin"\] has no "bins" to add: .* windows=gx.io.genome_windows'):
+        gx.tl.fixed_mask(mdata, "signal", like="mask")
+    with pytest.raises(InputError, match=r"windows are of 30 genes and the MuData has 5: use gx.io.genome_windows"):
+        gx.tl.fixed_mask(mdata[:5].copy(), "signal", sample=sample, windows=windows)
+    windows.n_bins = 10**9
+    with pytest.raises(InputError, match=r"1000000000 bins of 1 bases for 30 genes are too many scores .* by like="):
+        gx.tl.fixed_mask(mdata, "signal", sample=sample, windows=windows)

@@ -13,9 +13,9 @@ import pandas as pd
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._rows import rows_of
 from genexp_scverse._scores import Places, along_genome, gene_names, intervals_of, places_of, scores_of
+from genexp_scverse._tracks import Tracks, one_sample, tracks_of
 from genexp_scverse.pl import _stored, _style
 from genexp_scverse.pl._gene_models import draw_genes, name_panel, pack_genes
-from genexp_scverse.schema import BINS, CHROMATIN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,9 @@ _LABEL = 1.35
 """Inches left of the panels for their names."""
 _TRACK, _MASK, _ROW, _FOOT = 0.62, 0.8, 0.24, 0.85
 """Heights in inches of a track, a mask, a row of intervals or genes, and of the title with the axis."""
+
+_SEEN = 2000
+"""Bins of a track that can be told apart in a figure."""
 
 
 class _Panel(NamedTuple):
@@ -44,6 +47,7 @@ def locus(
     intervals: Sequence[str] | None = None,
     window: int | tuple[int, int] | None = None,
     sample: str | None = None,
+    windows: Any = None,
     axes: Sequence[Axes] | None = None,
 ) -> list[Axes]:
     """Draw tracks, mask, elements, peaks and genes around a gene along one axis, as a genome browser shows them.
@@ -59,7 +63,7 @@ def locus(
     gene
         Gene id, or a gene name that only one gene has.
     tracks
-        Names of tracks as in ``mdata["chromatin"].var_names`` (``sample.mark``), or marks; all of the sample without
+        Names of tracks (``sample.mark``, as in ``mdata["chromatin"].var_names``), or marks; all of the sample without
         it, none with an empty list.
     mask
         Scores per position to draw, one or several names; a band shows the stored standard deviation. None draws none.
@@ -71,6 +75,9 @@ def locus(
         default the whole window of tracks and mask.
     sample
         Sample of tracks and scores; None where there is one.
+    windows
+        What :func:`genexp_scverse.io.genome_windows` gives, to draw the tracks of a genome store instead of those in
+        the MuData.
     axes
         As many axes as there are panels (tracks, masks, intervals together, genes), from top to bottom; a new
         figure without it.
@@ -96,11 +103,12 @@ def locus(
     (2, [3000, 7000])
     """
     row = _stored.row_of(mdata, gene)
-    chosen = _tracks(mdata, tracks, sample)
+    stored = tracks_of(mdata, windows)
+    chosen = _chosen(stored, tracks, sample)
     masks = [mask] if isinstance(mask, str) else list(mask or [])
     scores = {name: scores_of(mdata, name, sample) for name in masks}
     chrom, tss = str(mdata.obs["chrom"].iloc[row]), int(mdata.obs["tss"].iloc[row])
-    view = _view(mdata, row, tss, window, bool(chosen), list(scores.values()))
+    view = _view(mdata, row, tss, window, stored.window if stored and chosen else None, list(scores.values()))
     tables = _intervals(mdata, intervals, row, chrom, view)
     models = pack_genes(mdata, chrom, view, _WIDTH - _LABEL)
     panels = [_Panel("track", name, 1, _TRACK) for name in chosen]
@@ -113,9 +121,9 @@ def locus(
     minus = "strand" in mdata.obs and mdata.obs["strand"].iloc[row] == "-"
     marks = list(dict.fromkeys(chosen.values())) if chosen else []
     for panel, ax in zip(panels, axes, strict=True):
-        if panel.kind == "track":
+        if panel.kind == "track" and stored is not None:
             color = _style.colors(len(marks))[marks.index(chosen[panel.name])]
-            _draw_track(ax, mdata, row, panel.name, color, view)
+            _draw_track(ax, mdata, stored, row, panel.name, color, view)
         elif panel.kind == "mask":
             _draw_mask(ax, mdata, row, panel.name, scores[panel.name], view)
         elif panel.kind == "intervals":
@@ -134,32 +142,31 @@ def locus(
     return axes
 
 
-def _tracks(mdata: MuData, wanted: Sequence[str] | None, sample: str | None) -> dict[str, str]:
+def _chosen(stored: Tracks | None, wanted: Sequence[str] | None, sample: str | None) -> dict[str, str]:
     """Name -> mark of the tracks to draw, in order."""
     if wanted is not None and not len(wanted):
         return {}
-    if CHROMATIN not in mdata.mod or BINS not in mdata[CHROMATIN].obsm:
+    if stored is None:
         if wanted is None:
             return {}
         msg = f'mdata["chromatin"] has no bins, so the tracks {some(wanted)} cannot be drawn: leave out tracks='
         raise InputError(msg)
-    var = mdata[CHROMATIN].var
-    mark, of = var["mark"].astype(str), var["sample"].astype(str)
-    if wanted is not None and set(wanted) <= set(var.index):
+    mark, of = stored.var["mark"].astype(str), stored.var["sample"].astype(str)
+    if wanted is not None and set(wanted) <= set(mark.index):
         return {name: mark[name] for name in wanted}
-    sample = _stored.one_sample(mdata, sample, CHROMATIN)
-    of_sample = {mark[name]: name for name in var.index[of == sample]}
+    sample = one_sample(stored, sample)
+    of_sample = {mark[name]: name for name in mark.index[of == sample]}
     if wanted is None:
         return {name: m for m, name in of_sample.items()}
-    lost = [w for w in wanted if w not in of_sample and w not in var.index]
+    lost = [w for w in wanted if w not in of_sample and w not in mark.index]
     if lost:
-        msg = f'mdata["chromatin"] has no track {some(lost)} in sample {sample!r}: it has {some(of_sample, 8)}'
+        msg = f"{stored.source} has no track {some(lost)} in sample {sample!r}: it has {some(of_sample, 8)}"
         raise InputError(msg)
-    names = [w if w in var.index else of_sample[w] for w in wanted]
+    names = [w if w in mark.index else of_sample[w] for w in wanted]
     return {name: mark[name] for name in names}
 
 
-def _view(mdata: MuData, row: int, tss: int, window: Any, with_tracks: bool, scores: list) -> tuple[int, int]:
+def _view(mdata: MuData, row: int, tss: int, window: Any, of_tracks: dict | None, scores: list) -> tuple[int, int]:
     """First base and one past the last to show."""
     if isinstance(window, int | np.integer):
         if window < 1:
@@ -172,9 +179,7 @@ def _view(mdata: MuData, row: int, tss: int, window: Any, with_tracks: bool, sco
             msg = f"window is {start} to {end}: its end has to come after its start"
             raise InputError(msg)
         return start, end
-    stored = [s.window for s in scores]
-    if with_tracks and "window" in mdata[CHROMATIN].uns:
-        stored.append(mdata[CHROMATIN].uns["window"])
+    stored = [s.window for s in scores] + ([] if of_tracks is None else [of_tracks])
     if not stored:
         msg = "neither tracks nor scores have a window: say what to show by window="
         raise InputError(msg)
@@ -230,27 +235,40 @@ def _steps(start: int, size: float, n: int, view: tuple[int, int]) -> tuple[np.n
     return start + np.arange(first, last + 1) * size, slice(first, last)
 
 
-def _draw_track(ax: Axes, mdata: MuData, row: int, name: str, color: str, view: tuple[int, int]) -> None:
-    chromatin = mdata[CHROMATIN]
-    at = int(chromatin.var_names.get_loc(name))
-    values = rows_of(chromatin.obsm[BINS], np.array([row]), np.array([at]))[0, 0].astype(np.float64)
-    window = chromatin.uns.get("window")
-    if window is None:
+def _draw_track(
+    ax: Axes, mdata: MuData, tracks: Tracks, row: int, name: str, color: str, view: tuple[int, int]
+) -> None:
+    at = int(tracks.var.index.get_loc(name))
+    values = rows_of(tracks.bins, np.array([row]), np.array([at]))[0, 0].astype(np.float64)
+    if tracks.window is None:
         msg = 'mdata["chromatin"] has no uns["window"], so its bins have no place: draw no tracks (tracks=[])'
         raise InputError(msg)
-    places = places_of(mdata, window)
+    places = places_of(mdata, tracks.window)
     values = along_genome(values[None], places.reverse[[row]])[0]
-    size = (int(window["upstream"]) + int(window["downstream"])) / len(values)
+    size = (tracks.window["upstream"] + tracks.window["downstream"]) / len(values)
     edges, seen = _steps(int(places.start[row]), size, len(values), view)
-    known = values[seen][~np.isnan(values[seen])]
+    edges, values = _pooled(edges, values[seen])
+    known = values[~np.isnan(values)]
     top, low = float(known.max(initial=0)), float(known.min(initial=0))
     if len(edges) > 1:
-        ax.stairs(np.nan_to_num(values[seen]), edges, fill=True, color=color, linewidth=0)
+        ax.stairs(np.nan_to_num(values), edges, fill=True, color=color, linewidth=0)
     ax.set_ylim(low, (top or 1.0) * 1.08)
-    several = mdata[CHROMATIN].var["sample"].nunique() > 1
-    name_panel(ax, name if several else str(chromatin.var["mark"].iloc[at]), color=color)
+    several = tracks.var["sample"].nunique() > 1
+    name_panel(ax, name if several else str(tracks.var["mark"].iloc[at]), color=color)
     ticks = [low, top] if top > low else [0.0]
     ax.set_yticks(ticks, [f"{v:.3g}" for v in ticks])
+
+
+def _pooled(edges: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of neighbouring bins where there are more than can be seen, as a browser draws them."""
+    step = len(values) // _SEEN
+    if step < 2:
+        return edges, values
+    starts = np.arange(0, len(values), step)
+    known = ~np.isnan(values)
+    n = np.add.reduceat(known, starts, dtype=np.int64)
+    total = np.add.reduceat(np.where(known, values, 0), starts)
+    return np.append(edges[starts], edges[-1]), np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
 
 
 def _draw_mask(ax: Axes, mdata: MuData, row: int, name: str, scores: Any, view: tuple[int, int]) -> None:

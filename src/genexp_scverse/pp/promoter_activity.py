@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +11,11 @@ import pandas as pd
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._rows import blocks_of
+from genexp_scverse._tracks import Tracks, tracks_of
 from genexp_scverse.pp._dna_features import replace_features
-from genexp_scverse.schema import BINS, CHROMATIN
 
 if TYPE_CHECKING:
     from mudata import MuData
-
-_BLOCK = 2**22
 
 
 def promoter_activity(
@@ -82,16 +80,15 @@ def promoter_activity(
     if not isinstance(key_added, str) or not key_added or "/" in key_added:
         msg = f"key_added={key_added!r} is no name for a feature: give text without a slash"
         raise InputError(msg)
-    tracks, upstream, bin_size, n_bins, read = _source(mdata, windows)
-    positions = _positions(tracks, marks)
-    weight = _weights(upstream, bin_size, n_bins, int(half_width))
+    tracks, window = _tracks(mdata, windows)
+    positions = _positions(tracks.var, marks)
+    weight = _weights(window["upstream"], window["bin_size"], int(tracks.bins.shape[2]), int(half_width))
     used = np.array(sorted({i for of in positions.values() for i in of}))
     mean = np.empty((mdata.n_obs, len(used)))
-    for rows, block in read(used):
+    for rows, block in blocks_of(tracks.bins, np.arange(mdata.n_obs), used):
         values = np.nan_to_num(block.astype(np.float64))
         if (values < 0).any():
-            at = used[int((values < 0).any(axis=(0, 2)).argmax())]
-            name = f"{tracks['sample'].iloc[at]}.{tracks['mark'].iloc[at]}"
+            name = tracks.var.index[used[int((values < 0).any(axis=(0, 2)).argmax())]]
             msg = f"{name} has negative signal, which is no activity: choose marks whose scale is not log_ratio"
             raise InputError(msg)
         mean[rows] = values @ weight
@@ -103,38 +100,16 @@ def promoter_activity(
     replace_features(mdata, names, activity.astype(np.float32), group=key_added)
 
 
-_Read = Callable[[np.ndarray], Iterator[tuple[np.ndarray, np.ndarray]]]
-
-
-def _source(mdata: MuData, windows: Any) -> tuple[pd.DataFrame, int, int, int, _Read]:
-    """Tracks, place of the TSS, bins, and how blocks of genes x tracks x bins are read."""
-    every = np.arange(mdata.n_obs)
-    if windows is not None:
-        if len(windows) != mdata.n_obs:
-            msg = (
-                f"windows are of {len(windows)} genes and the MuData has {mdata.n_obs}: use gx.io.genome_windows(mdata)"
-            )
-            raise InputError(msg)
-
-        def from_store(used: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            step = max(1, _BLOCK // (len(used) * windows.n_bins))
-            for rows in np.split(every, np.arange(step, len(every), step)):
-                yield rows, windows.signal(rows, used)
-
-        return windows.tracks, windows.upstream, windows.bin_size, windows.n_bins, from_store
-    chromatin = mdata.mod.get(CHROMATIN)
-    if chromatin is None or "window" not in chromatin.uns:
+def _tracks(mdata: MuData, windows: Any) -> tuple[Tracks, dict[str, Any]]:
+    """Tracks and their window."""
+    tracks = tracks_of(mdata, windows)
+    if tracks is None or tracks.window is None:
         msg = (
             'the MuData has no tracks with a window (mdata["chromatin"].uns["window"]): build it with a sheet, or give '
             "windows=gx.io.genome_windows(mdata)"
         )
         raise InputError(msg)
-    window, bins = chromatin.uns["window"], chromatin.obsm[BINS]
-
-    def from_bins(used: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        yield from blocks_of(bins, every, used)
-
-    return chromatin.var, int(window["upstream"]), int(window["bin_size"]), int(bins.shape[2]), from_bins
+    return tracks, tracks.window
 
 
 def _positions(tracks: pd.DataFrame, marks: list[str]) -> dict[str, list[int]]:

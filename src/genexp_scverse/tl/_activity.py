@@ -10,7 +10,7 @@ from genexp_scverse._chroms import match_chroms
 from genexp_scverse._logging import logger
 from genexp_scverse._rows import rows_of
 from genexp_scverse._scores import Places, along_genome, places_of, signed_distance
-from genexp_scverse.schema import BINS, CHROMATIN
+from genexp_scverse._tracks import tracks_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ class Signal(NamedTuple):
     scales: list[str]
     """Scale of each of them."""
     window: dict[str, Any]
-    """upstream, downstream and stranded."""
+    """upstream, downstream and bin_size in bases, and stranded."""
 
 
 class Tested(NamedTuple):
@@ -44,12 +44,12 @@ class Tested(NamedTuple):
     """One past the last base."""
 
 
-def signal_of(mdata: MuData, sample: str | None) -> Signal | None:
+def signal_of(mdata: MuData, sample: str | None, windows: Any = None) -> Signal | None:
     """Tracks of a sample, of the only one without a name; None where there are none."""
-    chromatin = mdata.mod.get(CHROMATIN)
-    if chromatin is None or BINS not in chromatin.obsm or "window" not in chromatin.uns:
+    found = tracks_of(mdata, windows)
+    if found is None or found.window is None:
         return None
-    there = chromatin.var["sample"].astype(str)
+    there = found.var["sample"].astype(str)
     if sample is None and there.nunique() > 1:
         logger.info("activity by contact is left out: there are %d samples and none is named", there.nunique())
         return None
@@ -57,8 +57,7 @@ def signal_of(mdata: MuData, sample: str | None) -> Signal | None:
     if not len(tracks):
         logger.info("activity by contact is left out: sample %r has no tracks", sample)
         return None
-    window = {k: chromatin.uns["window"][k] for k in ("upstream", "downstream", "stranded")}
-    return Signal(chromatin.obsm[BINS], tracks, chromatin.var["scale"].astype(str).iloc[tracks].tolist(), window)
+    return Signal(found.bins, tracks, found.var["scale"].astype(str).iloc[tracks].tolist(), found.window)
 
 
 def activity_by_contact(

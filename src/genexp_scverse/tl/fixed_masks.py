@@ -19,8 +19,9 @@ from genexp_scverse._scores import (
     signed_distance,
     store_scores,
 )
+from genexp_scverse._tracks import StoreBins, Tracks, one_sample, tracks_of
 from genexp_scverse.pp.scaler import SignalScaler
-from genexp_scverse.schema import BINS, CHROMATIN, DNA, SPLIT
+from genexp_scverse.schema import CHROMATIN, DNA, SPLIT
 from genexp_scverse.tl.elements import share_cut
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 Kind = Literal["signal", "distance", "random", "peaks"]
+MOST = 10**9
+"""Scores that are stored at most: 4 GB."""
 
 
 def fixed_mask(
@@ -39,6 +42,7 @@ def fixed_mask(
     peaks: str = "peaks",
     like: str | None = None,
     seed: int = 0,
+    windows: Any = None,
     key_added: str | None = None,
 ) -> None:
     """Score positions without a model, and store the scores as a mask is stored.
@@ -70,6 +74,10 @@ def fixed_mask(
         the bins of the tracks.
     seed
         Seed of ``random``.
+    windows
+        What :func:`genexp_scverse.io.genome_windows` gives, to add the tracks of a genome store instead of those in the
+        MuData (scaled on 256 training genes). Its bins may be far more than one wants: take the positions of a mask by
+        `like`.
     key_added
         Name of the scores; ``<kind>_mask`` by default.
 
@@ -108,12 +116,12 @@ def fixed_mask(
             else f"fraction is {fraction}: give a share of positions above 0 and below 1"
         )
         raise InputError(msg)
-    modality, window = _positions(mdata, like)
+    modality, window = _positions(mdata, like, windows)
     shape = (mdata.n_obs, (window["upstream"] + window["downstream"]) // window["bin_size"])
     samples: list[str] = []
     if kind == "signal":
-        sample = _one_sample(mdata, sample)
-        values, samples = _signal(mdata, sample, window, shape), [sample]
+        tracks, sample = _of_sample(mdata, sample, windows)
+        values, samples = _signal(mdata, tracks, sample, window, shape), [sample]
     elif kind == "distance":
         start = np.arange(shape[1]) * window["bin_size"] - window["upstream"]
         away = np.abs(signed_distance(np.zeros(1), start, start + window["bin_size"], np.zeros(1, bool)))
@@ -127,41 +135,47 @@ def fixed_mask(
     store_scores(mdata, modality, key_added or f"{kind}_mask", values, window, samples)
 
 
-def _positions(mdata: MuData, like: str | None) -> tuple[str, dict[str, Any]]:
+def _positions(mdata: MuData, like: str | None, windows: Any) -> tuple[str, dict[str, Any]]:
     if like is not None:
         scores = scores_of(mdata, like, next(iter(samples_of(mdata, like)), None))
         return scores.modality, scores.window
+    if windows is not None:
+        of_store = {k: getattr(windows, k) for k in ("upstream", "downstream", "bin_size", "stranded")}
+        if len(windows) * windows.n_bins > MOST:
+            msg = (
+                f"{windows.n_bins} bins of {windows.bin_size} bases for {len(windows)} genes are too many scores to "
+                "store: name a stored mask whose positions to take by like="
+            )
+            raise InputError(msg)
+        return CHROMATIN if CHROMATIN in mdata.mod else DNA, of_store
     for name in (CHROMATIN, DNA):
         window = mdata.mod[name].uns.get("window") if name in mdata.mod else None
         if window is not None and int(window.get("bin_size", 0)):
             kept = {k: int(window[k]) for k in ("upstream", "downstream", "bin_size")}
             return name, kept | {"stranded": bool(window["stranded"])}
     msg = (
-        'no modality has a window with a bin_size in uns["window"]: name stored scores whose positions to take by like='
+        'no modality has a window with a bin_size in uns["window"]: name stored scores whose positions to take by '
+        "like=, or give the windows of a genome store, windows=gx.io.genome_windows(mdata)"
     )
     raise InputError(msg)
 
 
-def _one_sample(mdata: MuData, sample: str | None) -> str:
-    if CHROMATIN not in mdata.mod or BINS not in mdata.mod[CHROMATIN].obsm:
-        msg = 'mdata["chromatin"] has no "bins" to add: build the MuData with tracks, or take another kind of mask'
+def _of_sample(mdata: MuData, sample: str | None, windows: Any) -> tuple[Tracks, str]:
+    """Tracks, and the sample whose tracks are added."""
+    tracks = tracks_of(mdata, windows)
+    if tracks is None:
+        msg = (
+            'mdata["chromatin"] has no "bins" to add: build the MuData with tracks, give '
+            "windows=gx.io.genome_windows(mdata) of a genome store that has some, or take another kind of mask"
+        )
         raise InputError(msg)
-    there = list(dict.fromkeys(mdata.mod[CHROMATIN].var["sample"].astype(str)))
-    if sample is None and len(there) > 1:
-        msg = f'mdata["chromatin"] holds {len(there)} samples ({some(there, 6)}): choose one with sample='
-        raise InputError(msg)
-    if sample is not None and sample not in there:
-        msg = f'mdata["chromatin"] has no sample {sample!r}: its samples are {some(there, 6)}'
-        raise InputError(msg)
-    return there[0] if sample is None else sample
+    return tracks, one_sample(tracks, sample)
 
 
-def _signal(mdata: MuData, sample: str, window: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
-    chromatin = mdata.mod[CHROMATIN]
-    tracks = np.flatnonzero(chromatin.var["sample"].astype(str) == sample)
-    scales, marks = (chromatin.var[c].astype(str).iloc[tracks].tolist() for c in ("scale", "mark"))
-    bins = chromatin.obsm[BINS]
-    own = chromatin.uns.get("window", {})
+def _signal(mdata: MuData, found: Tracks, sample: str, window: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
+    tracks = np.flatnonzero(found.var["sample"].astype(str) == sample)
+    scales, marks = (found.var[c].astype(str).iloc[tracks].tolist() for c in ("scale", "mark"))
+    bins, own = found.bins, found.window or {}
     differs = [k for k in ("upstream", "downstream", "stranded") if k not in own or own[k] != window[k]]
     size, n = window["bin_size"], bins.shape[2]
     own_size = (window["upstream"] + window["downstream"]) // n
@@ -173,7 +187,11 @@ def _signal(mdata: MuData, sample: str, window: dict[str, Any], shape: tuple[int
         raise InputError(msg)
     rows = np.arange(mdata.n_obs)
     train = rows if SPLIT not in mdata.obs else np.flatnonzero((mdata.obs[SPLIT] == "train").to_numpy(bool))
-    scaler = SignalScaler().fit(bins, scales, marks, train if len(train) else rows, tracks=tracks)
+    train = train if len(train) else rows
+    if isinstance(bins, StoreBins):
+        # as models do: windows of bases, of which some tell as much as all
+        train = np.sort(np.random.default_rng(0).permutation(train)[:256])
+    scaler = SignalScaler().fit(bins, scales, marks, train, tracks=tracks)
     values = np.empty(shape, np.float32)
     for at, block in blocks_of(bins, rows, tracks):
         total = scaler.transform(block, scales, marks).sum(axis=1)

@@ -68,6 +68,7 @@ def score_pairs(
     reference: str = DISTANCE,
     n_bootstrap: int = 1000,
     seed: int = 0,
+    windows: Any = None,
     key_added: str = "pair_scores",
 ) -> PairScores:
     """Score element-gene pairs that were tested, and compare the scores by the area under the precision-recall curve.
@@ -106,6 +107,9 @@ def score_pairs(
         Resamples of the pairs for the 95 % intervals; 0 for none.
     seed
         Seed of the resampling.
+    windows
+        What :func:`genexp_scverse.io.genome_windows` gives, to read the tracks of a genome store instead of those in
+        the MuData.
     key_added
         Name of the result.
 
@@ -145,7 +149,7 @@ def score_pairs(
         raise InputError(msg)
     table = _checked(pairs)
     scores = {name: scores_of(mdata, name, sample) for name in keys}
-    activity = signal_of(mdata, sample or next((s.sample for s in scores.values() if s.sample), None))
+    activity = signal_of(mdata, sample or next((s.sample for s in scores.values() if s.sample), None), windows)
     if activity is None and candidates is not None:
         msg = "candidates are for activity by contact, which needs tracks of one sample: name it with sample="
         raise InputError(msg)

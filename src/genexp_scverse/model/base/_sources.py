@@ -9,27 +9,13 @@ import numpy as np
 
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError
+from genexp_scverse._tracks import store_tracks
 from genexp_scverse.io.genome_attach import GENOME, genome_windows
 
 if TYPE_CHECKING:
     from mudata import MuData
 
     from genexp_scverse.io._genome_windows import GenomeWindows
-
-
-class StoreBins:
-    """Signal of a genome store as an array of genes x tracks x bins, read by rows."""
-
-    dtype = np.dtype(np.float32)
-    ndim = 3
-
-    def __init__(self, windows: GenomeWindows):
-        self.windows = windows
-        self.shape = (len(windows), len(windows.tracks), windows.n_bins)
-
-    def __getitem__(self, key: tuple[Any, slice]) -> np.ndarray:
-        rows, tracks = key
-        return self.windows.signal(np.arange(len(self.windows))[rows], np.arange(self.shape[1])[tracks])
 
 
 class StoreCodes:
@@ -63,11 +49,12 @@ def tracks_of(mdata: MuData, setup: dict) -> Any:
     windows = genome_windows(mdata)
     if not len(windows.tracks):
         return None
-    var = windows.tracks.copy()
-    var.index = var["sample"].astype(str) + "." + var["mark"].astype(str)
-    window = {k: getattr(windows, k) for k in ("upstream", "downstream", "bin_size", "stranded")}
+    tracks = store_tracks(windows)
     return SimpleNamespace(
-        var=var, var_names=var.index, obsm={schema.BINS: StoreBins(windows)}, uns={"window": window, "binning": None}
+        var=tracks.var,
+        var_names=tracks.var.index,
+        obsm={schema.BINS: tracks.bins},
+        uns={"window": tracks.window, "binning": None},
     )
 
 
