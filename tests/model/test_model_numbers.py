@@ -380,3 +380,20 @@ def test_the_transform_of_the_model_is_numpys(name, transform, function, divided
         tables = model._tables(mdata, [sample])
         seen = tables.gather(torch.arange(80), torch.zeros(80, dtype=int))["bins"].numpy()
         np.testing.assert_allclose(seen, expected[:, 3 * j : 3 * j + 3], rtol=1e-5)
+
+
+def test_baselines_read_the_training_mean_for_a_missing_feature():
+    mdata = make_mdata(n_genes=60)
+    values = 40 + np.random.default_rng(0).normal(size=60).cumsum()
+    values[[3, 4]] = np.nan
+    gx.pp.add_gene_features(mdata, pd.DataFrame({"half_life": values}, index=mdata.obs_names))
+    model = make_model("Linear", mdata)
+    train = rows_of(mdata, "train")
+    mean = np.nanmean(values[train])
+    assert model.fitted_["feature_mean"] == pytest.approx([mean], rel=1e-6)
+    given = mdata.copy()
+    given["dna"].X[[3, 4]] = mean
+    said = model.predict(given)
+    np.testing.assert_allclose(model.predict(mdata), said, rtol=1e-5)
+    given["dna"].X[[3, 4]] = 0
+    assert not np.allclose(model.predict(given), said)

@@ -41,7 +41,8 @@ def fit_statistics(mdata: MuData, setup: dict, transform: str) -> dict[str, Any]
 
     Returns
     -------
-    ``thresholds`` (median level), ``level_mean``, ``level_std`` by sample, and ``scaler`` where there are tracks.
+    ``thresholds`` (median level), ``level_mean``, ``level_std`` by sample, ``feature_mean``, ``feature_std`` where
+    there are scalar features, and ``scaler`` where there are tracks.
     """
     samples = setup["samples"]
     training = np.flatnonzero(split_values(mdata, setup["split_key"]) == "train")
@@ -63,6 +64,12 @@ def fit_statistics(mdata: MuData, setup: dict, transform: str) -> dict[str, Any]
             fitted["thresholds"][sample] = float(np.median(y))
             fitted["level_mean"][sample] = float(y.mean())
             fitted["level_std"][sample] = float(y.std()) or 1.0
+    if setup["features"]:
+        x = np.asarray(mdata.mod[setup["modalities"][schema.DNA]].X, np.float64)[training]
+        n = np.maximum((~np.isnan(x)).sum(axis=0), 1)
+        mean = np.nansum(x, axis=0) / n
+        std = np.sqrt(np.nansum((x - mean) ** 2, axis=0) / n)
+        fitted["feature_mean"], fitted["feature_std"] = mean.tolist(), np.where(std > 0, std, 1.0).tolist()
     if setup["marks"]:
         chromatin = tracks_of(mdata, setup)
         if setup["genome"]:

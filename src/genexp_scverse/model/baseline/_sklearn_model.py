@@ -53,8 +53,8 @@ class SklearnModel(GeneModel):
     def train(self, *, seed: int | None = None) -> None:  # type: ignore[override]
         """Fit on the training genes.
 
-        Scaling of the signal, label thresholds and the scale of the levels come from the same genes.
-        Validation genes are not used.
+        Scaling of the signal, label thresholds, the scale of the levels and the means that stand in for missing
+        features come from the same genes. Validation genes are not used.
 
         Parameters
         ----------
@@ -124,7 +124,8 @@ class SklearnModel(GeneModel):
         if tables.present is not None:
             parts.append(tables.present[pairs[:, 1]])
         if tables.features is not None:
-            parts.append(np.nan_to_num(tables.features[pairs[:, 0]]))
+            features = tables.features[pairs[:, 0]]
+            parts.append(np.where(np.isnan(features), np.float32(self.fitted_["feature_mean"]), features))
         return np.concatenate(parts, axis=1)
 
     def _predict_tables(self, tables: GeneTables, pairs: np.ndarray) -> dict[str, np.ndarray]:

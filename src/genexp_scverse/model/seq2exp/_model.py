@@ -12,7 +12,6 @@ from genexp_scverse import schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import Limit
-from genexp_scverse.model.base._registration import split_values
 from genexp_scverse.model.base._tables import GeneTables
 from genexp_scverse.model.seq2exp._beside import beside, channels_of
 from genexp_scverse.model.seq2exp._geometry import Geometry, geometry
@@ -314,19 +313,10 @@ class Seq2ExpModel(MaskOutputs):
 
     def _run(self, train: np.ndarray, valid: np.ndarray, options: dict, seed: int, **trainer: Any) -> None:
         if not self.is_trained_ and len(self.module.feature_mean):
-            self._fit_features()
+            for name in ("feature_mean", "feature_std"):
+                getattr(self.module, name).copy_(torch.as_tensor(self.fitted_[name]))
         trainer["callbacks"] = [_WatchMask(self.hyperparameters_), *trainer.get("callbacks", [])]
         super()._run(train, valid, options, seed, **trainer)
-
-    def _fit_features(self) -> None:
-        """Mean and standard deviation of the scalar features over the training genes."""
-        mdata = self._data(None)
-        rows = split_values(mdata, self.setup_["split_key"]) == "train"
-        x = np.asarray(mdata.mod[self.setup_["modalities"][schema.DNA]].X, np.float64)[rows]
-        with np.errstate(invalid="ignore"):
-            mean, std = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-        self.module.feature_mean.copy_(torch.as_tensor(np.nan_to_num(mean)))
-        self.module.feature_std.copy_(torch.as_tensor(np.where(std > 0, np.nan_to_num(std, nan=1.0), 1.0)))
 
 
 class _WatchMask(lightning.Callback):
