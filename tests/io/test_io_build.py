@@ -305,3 +305,32 @@ def test_a_slash_in_a_column_of_the_genes(files, small_genome, tmp_path):
     mdata = small_genome.build(files, genes=tmp_path / "genes.tsv")
     gx.io.write_mudata(mdata, tmp_path / "m.h5mu")
     assert gx.io.read_mudata(tmp_path / "m.h5mu").obs["GC_AT"].tolist() == [0.5] * 4
+
+
+@pytest.mark.parametrize("stranded", [True, False])
+def test_start_codons_tell_the_assembly(tmp_path, stranded):
+    rng = np.random.default_rng(0)
+    genome = np.array(list("ACGT"))[rng.integers(0, 4, 6000)]
+    lines = []
+    for i in range(25):
+        strand, tss = "+-"[i % 2], 200 + 220 * i
+        first, codon = (tss + 7, "ATG") if strand == "+" else (tss - 9, "CAT")
+        genome[first : first + 3] = list(codon)
+        start, end = (tss + 1, tss + 100) if strand == "+" else (tss - 98, tss + 1)
+        text = f'{strand}\t.\tgene_id "g{i}.3"; gene_type "protein_coding";\n'
+        lines += [f"chr1\tX\tgene\t{start}\t{end}\t.\t{text}"]
+        lines += [f"chr1\tX\tstart_codon\t{first + 1}\t{first + 3}\t.\t{text}"]
+    gtf, fasta = tmp_path / "genes.gtf", tmp_path / "genome.fa"
+    gtf.write_text("".join(lines))
+    fasta.write_text(">chr1\n" + "".join(genome) + "\n")
+    of = {"genes": gtf, "upstream": 50, "downstream": 50, "stranded": stranded}
+    mdata = gx.io.build_mudata(fasta=fasta, **of)
+    assert mdata.n_obs == 25
+    # the same length, but one base off
+    fasta.write_text(">chr1\n" + "".join(np.roll(genome, 1)) + "\n")
+    with pytest.raises(
+        InputError, match=r"of 25 start codons of .*genes\.gtf in the windows, \d are ATG in .*genome.fa"
+    ):
+        gx.io.build_mudata(fasta=fasta, **of)
+    # nothing is known where no start codon lies in a window
+    gx.io.build_mudata(fasta=fasta, **of | {"downstream": 5, "upstream": 5})

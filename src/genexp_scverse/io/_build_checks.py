@@ -16,6 +16,7 @@ from genexp_scverse.io._bigwig_tracks import open_bigwig
 from genexp_scverse.io.chroms import same_chrom
 from genexp_scverse.io.provenance import file_table
 from genexp_scverse.io.window import tss_windows
+from genexp_scverse.schema import BASES
 
 _FIRST_CHROMOSOME = {
     ("1", 249_250_621): "hg19",
@@ -24,6 +25,10 @@ _FIRST_CHROMOSOME = {
     ("1", 195_154_279): "mm39",
     ("I", 230_218): "sacCer3",
 }
+_N = BASES.index("N")
+_ATG, _CAT = (np.array([BASES.index(b) for b in codon]) for codon in ("ATG", "CAT"))
+_FEW_CODONS, _LEAST_STARTS = 20, 0.5
+"""Start codons that tell something, and the share of them that is ATG in the right assembly (nearly all are)."""
 _FOLD = 30
 _MOST_LOG = 50
 
@@ -169,6 +174,29 @@ def check_windows(genes: pd.DataFrame, sizes: Mapping[str, int], *, window: Mapp
             "%d of %d windows reach beyond the end of their chromosome: nothing is there (N, no signal)",
             beyond, len(genes),
         )  # fmt: skip
+
+
+def check_start_codons(genes: pd.DataFrame, codes: np.ndarray, *, window: Mapping[str, Any], source: Any) -> None:
+    """Read start codons of the annotation in the DNA of the windows: where few are ATG, it is of another assembly."""
+    codons = genes.attrs.get("start_codons", {})
+    place = np.array([codons.get(gene, -1) for gene in genes.index], np.int64)
+    away = place - genes["tss"].to_numpy(np.int64)
+    minus = (genes["strand"] == "-").to_numpy()
+    if window["stranded"]:
+        away, minus = np.where(minus, -away, away), np.zeros(len(genes), bool)
+    first = window["upstream"] + away - 2 * minus
+    rows = np.flatnonzero((place >= 0) & (first >= 0) & (first + 3 <= codes.shape[1]))
+    found = codes[rows[:, None], first[rows, None] + np.arange(3)]
+    read, on_minus = (found < _N).all(axis=1), minus[rows]
+    start = (found == np.where(on_minus[:, None], _CAT, _ATG)).all(axis=1)
+    n, right = int(read.sum()), int(start[read].sum())
+    if n >= _FEW_CODONS and right < _LEAST_STARTS * n:
+        annotation = genes.attrs.get("path", "the annotation")
+        msg = (
+            f"of {n} start codons of {annotation} in the windows, {right} are ATG in {source}: they are of different "
+            "assemblies, give both of the same one"
+        )
+        raise InputError(msg)
 
 
 def guess_assembly(sizes: Mapping[str, int]) -> str:

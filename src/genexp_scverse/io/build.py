@@ -17,6 +17,7 @@ from genexp_scverse._logging import logger
 from genexp_scverse.io._build_checks import (
     check_genes,
     check_same_genome,
+    check_start_codons,
     check_windows,
     guess_assembly,
     named_path,
@@ -151,6 +152,10 @@ def build_mudata(
     window = {"upstream": upstream, "downstream": downstream, "stranded": stranded}
     check_windows(obs, dna_sizes or track_sizes or {}, window=window, source=fasta or "the tracks")
     came_from = provenance(files)
+    codes = None
+    if fasta is not None:
+        codes = read_codes(obs, fasta, upstream=upstream, downstream=downstream, stranded=stranded)
+        check_start_codons(obs, codes, window=window, source=fasta)
 
     mods: dict[str, AnnData] = {}
     if levels is not None:
@@ -159,8 +164,7 @@ def build_mudata(
         binning = {"summary": summary, "uncovered": "nan" if np.isnan(uncovered) else "0"}
         in_bins = {**window, "bin_size": bin_size}
         mods[schema.CHROMATIN] = _read_chromatin(obs, tracks, in_bins, binning, dtype=dtype, n_jobs=n_jobs)
-    if fasta is not None:
-        codes = read_codes(obs, fasta, upstream=upstream, downstream=downstream, stranded=stranded)
+    if codes is not None:
         mods[schema.DNA] = AnnData(X=np.zeros((len(obs), 0), np.float32), obs=pd.DataFrame(index=list(obs.index)))
         mods[schema.DNA].obsm[schema.CODES] = codes
         mods[schema.DNA].uns["window"] = window

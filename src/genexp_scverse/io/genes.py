@@ -63,7 +63,8 @@ def read_genes(
     -------
     A row per gene in the order of the file. The index ``gene_id`` has no Ensembl version; columns are chrom,
     tss (int64), strand, start and end (int64, where the file knows them), gene_name and gene_type (likewise),
-    gene_id_version (the id with its version) and the other columns of a table.
+    gene_id_version (the id with its version) and the other columns of a table. ``attrs["start_codons"]``: gene id ->
+    0-based first base of a start codon, as far as a GTF says so, by which :func:`build_mudata` checks the FASTA.
 
     Raises
     ------
@@ -178,7 +179,11 @@ def _finish(
     for name in ("start", "end"):
         if name in table and table[name].notna().all():
             table[name] = table[name].astype("int64")
-    return _ordered(table)
+    codons = table.attrs.pop("start_codons", {})
+    of_gene = zip(table.index, table["gene_id_version"], strict=True)
+    table = _ordered(table)
+    table.attrs["start_codons"] = {gene: codons[version] for gene, version in of_gene if version in codons}
+    return table
 
 
 def _wanted(table: pd.DataFrame, path: str, biotypes: Sequence[str] | None, *, keep_scaffolds: bool) -> pd.Series:

@@ -16,6 +16,7 @@ from genexp_scverse.io.plain_text import first_line, open_text
 
 _GTF_ATTRIBUTE = re.compile(r"([\w.]+)\s+(?:\"([^\"]*)\"|([^\s;]+))")
 _TRANSCRIPT = re.compile(r"transcript_id\s+\"([^\"]+)\"")
+_GENE = re.compile(rb"gene_id\s+\"([^\"]+)\"")
 _PARTS = {
     b"CDS", b"five_prime_UTR", b"three_prime_UTR", b"start_codon", b"stop_codon", b"intron", b"region",
     b"chromosome", b"scaffold", b"biological_region", b"match", b"cDNA_match",
@@ -57,7 +58,7 @@ def read_gff(path: str | Path, *, gff3: bool, tss_source: str) -> pd.DataFrame:
     -------
     A row per gene record: gene_id_version, chrom, start and end (0-based half-open), strand, gene_name,
     gene_type, entrez (NCBI's number of the gene or ""), tss (missing where the gene record is to be taken)
-    and tss_from.
+    and tss_from; ``attrs["start_codons"]`` says where a start codon of a gene begins, as far as a GTF does.
 
     Raises
     ------
@@ -87,6 +88,7 @@ class _Reader:
         self.genes: list[dict[str, Any]] = []
         self.mentioned: dict[_Key, dict[str, Any]] = {}
         self.transcripts: dict[tuple[str, str], _Transcript] = {}
+        self.start_codons: dict[str, int] = {}
 
     def read(self, lines: Iterable[bytes]) -> None:
         for number, line in enumerate(lines, 1):
@@ -95,6 +97,9 @@ class _Reader:
             if line.startswith((b"#", b"track ", b"browser ")) or not line.strip():
                 continue
             fields = line.split(b"\t", 3)
+            if not self.gff3 and len(fields) == 4 and fields[2] == b"start_codon":
+                self._start_codon(line)
+                continue
             role = self._role(fields[2]) if len(fields) == 4 else "gene"
             # the transcripts of a file with gene records are needed only for their own starts
             if not role or (role != "gene" and self.genes and self.tss_source == "gene"):
@@ -148,6 +153,15 @@ class _Reader:
             self._transcript(key, values.get("transcript_id", key.gene), place, values)
         else:
             self._exon(key, values.get("transcript_id", key.gene), place, values)
+
+    def _start_codon(self, line: bytes) -> None:
+        """Keep where one start codon of each gene begins, of those that no intron splits."""
+        fields, gene = line.split(b"\t"), _GENE.search(line)
+        if gene is None or not all(field.isdigit() for field in fields[3:5]):
+            return
+        start, end = int(fields[3]) - 1, int(fields[4])
+        if end - start == 3:
+            self.start_codons.setdefault(gene.group(1).decode(), end - 1 if fields[6] == b"-" else start)
 
     def _gff3_record(self, role: str, place: dict, values: dict) -> None:
         parents = [name for name in values.get("Parent", "").split(",") if name]
@@ -204,7 +218,9 @@ class _Reader:
         table["tss_from"] = "the extent of the transcripts" if made else "the gene record"
         if self.tss_source != "gene":
             self._set_tss(table)
-        return table.drop(columns="key")
+        table = table.drop(columns="key")
+        table.attrs["start_codons"] = self.start_codons
+        return table
 
     def _make_genes(self) -> None:
         extent: dict[_Key, list[int]] = {}
