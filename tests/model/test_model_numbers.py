@@ -397,3 +397,50 @@ def test_baselines_read_the_training_mean_for_a_missing_feature():
     np.testing.assert_allclose(model.predict(mdata), said, rtol=1e-5)
     given["dna"].X[[3, 4]] = 0
     assert not np.allclose(model.predict(given), said)
+
+
+@pytest.fixture
+def of_samples():
+    """Levels of both samples follow a number that each sample has of each gene, and nothing else."""
+    mdata = make_mdata(n_genes=120)
+    rng = np.random.default_rng(1)
+    atac = pd.DataFrame(rng.normal(size=(120, 2)), mdata.obs_names, ["A", "B"])
+    mdata["rna"].layers["log"] = mdata["rna"].X = atac.to_numpy(np.float32)
+    gx.pp.label(mdata)
+    table = {s: atac[[s]].set_axis(["ATAC"], axis=1) for s in atac}
+    gx.pp.add_gene_features(mdata, table, key="atac")
+    return mdata
+
+
+@pytest.mark.parametrize("name", ["Linear", "RandomForest", "Seq2ExpModel"])
+def test_a_pair_reads_the_features_of_its_sample(of_samples, name):
+    model = make_model(name, of_samples)
+    assert model.setup_["features"] == ["ATAC"]
+    train = rows_of(of_samples, "train")
+    x = np.asarray(of_samples["dna"].X)
+    assert model.fitted_["feature_mean"] == pytest.approx([x[train].mean()], abs=1e-5)
+    assert model.fitted_["feature_std"] == pytest.approx([x[train].std()], rel=1e-5)
+    told = model.evaluate(split="test", n_bootstrap=0)
+    assert told["pearson"].min() > {"Linear": 0.95, "RandomForest": 0.8, "Seq2ExpModel": 0.6}[name]
+    said = model.predict(of_samples)
+    # what another sample has does not count
+    of_samples["dna"].X[:, 1] = 0
+    again = model.predict(of_samples)
+    first = [c for c in said if str(c).startswith("A")]
+    np.testing.assert_allclose(again[first], said[first], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(again, said)
+
+
+def test_a_sample_without_a_feature_reads_its_mean(of_samples, caplog):
+    model = make_model("Linear", of_samples)
+    said = model.predict(of_samples)
+    dna = of_samples["dna"][:, ["ATAC.A"]].copy()
+    other = of_samples.copy()
+    other.mod["dna"] = dna
+    other.update()
+    lacking = model.predict(other)
+    assert "'B': without 'ATAC', for which the mean of the training genes stands in" in caplog.text
+    whole = of_samples.copy()
+    whole["dna"].X[:, 1] = model.fitted_["feature_mean"][0]
+    np.testing.assert_allclose(lacking, model.predict(whole), rtol=1e-5)
+    assert not np.allclose(lacking, said)

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 import genexp_scverse as gx
+from genexp_scverse import InputError
+from genexp_scverse.pp._dna_features import feature_columns
 
 WINDOW = {"upstream": 20, "downstream": 30, "bin_size": 10, "stranded": True}
 
@@ -136,3 +138,22 @@ def test_a_genome_store_gives_the_same_as_bins(tmp_path):
     del mdata.mod["chromatin"]
     with pytest.raises(gx.InputError, match="the MuData has no tracks with a window"):
         gx.pp.promoter_activity(mdata, marks)
+
+
+def test_tables_of_samples():
+    genes = ["a", "b"]
+    mdata = gx.io.from_bins(np.ones((2, 1, 1)), genes=genes, marks=["H3K4me3"])
+    tables = {s: pd.DataFrame({"ATAC": v, "RNAPII": 0.0}, index=genes) for s, v in {"T1": 1, "T2": 2}.items()}
+    gx.pp.add_gene_features(mdata, pd.DataFrame({"length": [5, 6]}, index=genes), key="length")
+    gx.pp.add_gene_features(mdata, tables, key="atac")
+    dna = mdata["dna"]
+    assert dna.var_names.tolist() == ["length", "ATAC.T1", "RNAPII.T1", "ATAC.T2", "RNAPII.T2"]
+    assert dna.var["sample"].tolist() == ["", "T1", "T1", "T2", "T2"]
+    assert dna.X[0].tolist() == [5, 1, 0, 2, 0]
+    names, columns = feature_columns(dna.var, ["T2", "T3", "T1"])
+    assert names == ["length", "ATAC", "RNAPII"]
+    assert columns.tolist() == [[0, 3, 4], [0, -1, -1], [0, 1, 2]]
+    with pytest.raises(InputError, match=r"tables of features by sample need the same columns .*T1: 'ATAC', 'RNAPII'"):
+        gx.pp.add_gene_features(mdata, tables | {"T3": tables["T1"][["ATAC"]]}, key="atac")
+    with pytest.raises(InputError, match="the table of features of T3 has no column"):
+        gx.pp.add_gene_features(mdata, tables | {"T3": None}, key="atac")

@@ -52,7 +52,9 @@ def promoter_activity(
 
     ``mdata["dna"].X`` : ndarray (genes x features, float32), and ``.var_names``
         `key_added`, or ``<key_added>.<sample>`` for every sample that has all `marks` where there are several, behind
-        the features that are there (see :func:`add_gene_features`).
+        the features that are there (see :func:`add_gene_features`). Models read the one of the sample they predict.
+    ``mdata["dna"].var["sample"]`` : Series (str)
+        Where there are several samples, the sample of these.
 
     Raises
     ------
@@ -97,7 +99,8 @@ def promoter_activity(
         [np.prod(mean[:, [column[i] for i in of]], axis=1) ** (1 / len(marks)) for of in positions.values()]
     )
     names = [key_added] if len(positions) == 1 else [f"{key_added}.{sample}" for sample in positions]
-    replace_features(mdata, names, activity.astype(np.float32), group=key_added)
+    samples = None if len(positions) == 1 else list(positions)
+    replace_features(mdata, names, activity.astype(np.float32), group=key_added, samples=samples)
 
 
 def _tracks(mdata: MuData, windows: Any) -> tuple[Tracks, dict[str, Any]]:

@@ -13,6 +13,7 @@ from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base._sources import codes_of, has_store, tracks_of
+from genexp_scverse.pp._dna_features import feature_columns
 
 if TYPE_CHECKING:
     import rich.table
@@ -189,7 +190,7 @@ def resolve_setup(
         setup["samples"] = _measured_samples(mdata, mods[schema.RNA])
     dna = mdata.mod.get(mods[schema.DNA]) if schema.DNA in reads else None
     if dna is not None:
-        setup["features"] = [str(v) for v in dna.var_names]
+        setup["features"], _ = feature_columns(dna.var, [])
         setup["dna"] = [plain(dna.uns.get(key)) for key in ("window", "sequence_features")]
     if sequence:
         _, setup["codes"] = codes_of(mdata, setup)

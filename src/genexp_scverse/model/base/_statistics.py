@@ -13,6 +13,7 @@ from genexp_scverse._logging import logger
 from genexp_scverse.model.base._registration import split_values
 from genexp_scverse.model.base._sources import tracks_of
 from genexp_scverse.model.base._tables import GeneTables, targets
+from genexp_scverse.pp._dna_features import feature_columns
 from genexp_scverse.pp.scaler import SignalScaler
 
 if TYPE_CHECKING:
@@ -65,11 +66,7 @@ def fit_statistics(mdata: MuData, setup: dict, transform: str) -> dict[str, Any]
             fitted["level_mean"][sample] = float(y.mean())
             fitted["level_std"][sample] = float(y.std()) or 1.0
     if setup["features"]:
-        x = np.asarray(mdata.mod[setup["modalities"][schema.DNA]].X, np.float64)[training]
-        n = np.maximum((~np.isnan(x)).sum(axis=0), 1)
-        mean = np.nansum(x, axis=0) / n
-        std = np.sqrt(np.nansum((x - mean) ** 2, axis=0) / n)
-        fitted["feature_mean"], fitted["feature_std"] = mean.tolist(), np.where(std > 0, std, 1.0).tolist()
+        fitted["feature_mean"], fitted["feature_std"] = _feature_scale(mdata, setup, training)
     if setup["marks"]:
         chromatin = tracks_of(mdata, setup)
         if setup["genome"]:
@@ -87,6 +84,20 @@ def fit_statistics(mdata: MuData, setup: dict, transform: str) -> dict[str, Any]
             transform,
         )
     return fitted
+
+
+def _feature_scale(mdata: MuData, setup: dict, training: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of every feature over the training genes, and the samples that have it."""
+    dna = mdata.mod[setup["modalities"][schema.DNA]]
+    x = np.asarray(dna.X, np.float64)[training]
+    _, columns = feature_columns(dna.var, setup["samples"])
+    mean, std = [], []
+    for of in columns.T:
+        values = x[:, np.unique(of[of >= 0])]
+        values = values[~np.isnan(values)]
+        mean.append(float(values.mean()) if len(values) else 0.0)
+        std.append(float(values.std() if len(values) else 0.0) or 1.0)
+    return mean, std
 
 
 def measured_pairs(mdata: MuData, setup: dict, thresholds: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:

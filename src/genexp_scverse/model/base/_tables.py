@@ -22,6 +22,7 @@ from genexp_scverse.model.base._registration import (
 from genexp_scverse.model.base._sequence import SequenceTable
 from genexp_scverse.model.base._signal import RESIDENT_BYTES, SignalTable
 from genexp_scverse.model.base._sources import codes_of, has_store, tracks_of
+from genexp_scverse.pp._dna_features import feature_columns
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -44,7 +45,9 @@ class GeneTables:
     signal
         Source of bins, genes x marks x bins of one sample.
     features
-        Genes x features of the DNA, or None.
+        Genes x columns of scalar features, or None; the last column is NaN where a sample lacks a feature.
+    feature_columns
+        Samples x features, the column of `features` that holds the feature of a sample.
     sequence
         Source of DNA as codes, genes x bases, or None.
     present
@@ -64,6 +67,7 @@ class GeneTables:
     label: np.ndarray
     signal: SignalTable | None = None
     features: np.ndarray | None = None
+    feature_columns: np.ndarray | None = None
     sequence: SequenceTable | None = None
     present: np.ndarray | None = None
     neighbors: NeighborTable | None = None
@@ -85,6 +89,7 @@ class GeneTables:
         }
         if self.features is not None:
             self._device["features"] = torch.as_tensor(self.features, device=device)
+            self._device["feature_columns"] = torch.as_tensor(self.feature_columns, device=device)
         if self.present is not None:
             self._device["present"] = torch.as_tensor(self.present, device=device)
         if self.sequence is not None:
@@ -114,7 +119,7 @@ class GeneTables:
             "label": self._device["label"][genes, samples],
         }
         if "features" in self._device:
-            batch["features"] = self._device["features"][genes]
+            batch["features"] = self._device["features"][genes[:, None], self._device["feature_columns"][samples]]
         batch |= {k: self._device[k][genes] for k in self.extra}
         if "present" in self._device:
             batch["present"] = self._device["present"][samples]
@@ -192,7 +197,16 @@ def build_tables(
             raise InputError(msg)
         tables.sequence = SequenceTable(codes, flips(mdata, window, stranded), resident_bytes=resident_bytes)
     if setup["features"]:
-        tables.features = np.asarray(arrays["features"], np.float32)
+        x = np.asarray(arrays["features"], np.float32)
+        names, columns = feature_columns(mdata.mod[mods[schema.DNA]].var, samples)
+        if (columns < 0).any():
+            lacking = [s for s, of in zip(samples, columns, strict=True) if (of < 0).any()]
+            lost = [n for n, of in zip(names, columns.T, strict=True) if (of < 0).any()]
+            text = "%s: without %s, for which the mean of the training genes stands in"
+            logger.warning(text, some(lacking), some(lost))
+            x = np.hstack([x, np.full((len(x), 1), np.nan, np.float32)])
+            columns[columns < 0] = x.shape[1] - 1
+        tables.features, tables.feature_columns = x, columns
     if graph is not None:
         tables.neighbors = neighbor_table(mdata, graph, n_neighbors, samples=setup["samples"])
     return tables
@@ -213,7 +227,7 @@ def array_fields_checked(mdata: MuData, setup: dict):
         msg = "the model reads a genome store and the MuData names none: attach it with gx.io.attach_genome"
         raise InputError(msg)
     if setup["features"]:
-        there = [str(v) for v in mdata.mod[mods[schema.DNA]].var_names]
+        there, _ = feature_columns(mdata.mod[mods[schema.DNA]].var, [])
         if there != setup["features"]:
             msg = (
                 f"the model was trained on {len(setup['features'])} features of the DNA and the MuData has "

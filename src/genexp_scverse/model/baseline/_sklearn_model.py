@@ -123,8 +123,8 @@ class SklearnModel(GeneModel):
             parts.append(pooled.reshape(len(pairs), -1))
         if tables.present is not None:
             parts.append(tables.present[pairs[:, 1]])
-        if tables.features is not None:
-            features = tables.features[pairs[:, 0]]
+        if tables.features is not None and tables.feature_columns is not None:
+            features = tables.features[pairs[:, :1], tables.feature_columns[pairs[:, 1]]]
             parts.append(np.where(np.isnan(features), np.float32(self.fitted_["feature_mean"]), features))
         return np.concatenate(parts, axis=1)
 
