@@ -341,7 +341,7 @@ def test_files_are_replaced_and_others_left(tmp_path):
     [
         ({"n_genes": 3}, "n_genes=3 is too small"),
         ({"n_chroms": 0}, "n_chroms=0"),
-        ({"spacing": 100}, "spacing=100"),
+        ({"spacing": 1_999}, "spacing=1999 is too small: it has to be 2000"),
         ({"noise": -1}, "noise=-1"),
         ({"super_enhancers": -1}, "super_enhancers=-1"),
         ({"seed": -1}, "seed=-1"),
@@ -361,3 +361,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file cannot be written to"):
         simulate(tmp_path / "file", n_genes=20, n_chroms=2)
+
+
+def test_a_compact_genome_keeps_promoters_apart(tmp_path):
+    files = simulate(tmp_path, n_genes=300, n_chroms=3, samples="A", marks="H3K4me3", spacing=2_200)
+    sizes = pd.read_csv(files.chrom_sizes, sep="\t", header=None, index_col=0)[1]
+    # beside genes, a chromosome has its ends and a gap of 30 kb
+    assert sizes[["chr1", "chr2", "chr3"]].sum() == pytest.approx(309 * 2_200 + 3 * 36_000, rel=0.05)
+    elements = pd.read_csv(files.truth_elements, sep="\t")
+    promoters = elements[elements["kind"] == "promoter"].sort_values(["chrom", "start"])
+    for _, here in promoters.groupby("chrom"):
+        assert (here["start"].to_numpy()[1:] >= here["end"].to_numpy()[:-1]).all()

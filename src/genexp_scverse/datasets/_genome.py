@@ -128,8 +128,10 @@ def _place_genes(rng, n_genes, n_chroms, spacing):
     gene_type[rng.choice(n, n_noncoding, replace=False)] = "lncRNA"
     chrom_of = np.sort(np.arange(n) % n_chroms)
     length = np.clip(rng.lognormal(np.log(0.35 * spacing), 0.6, n), 800, 1.5 * spacing).astype(np.int64)
-    # At least 1,400 bases between genes, so that the promoters of a divergent pair do not overlap.
-    free = 1_400 + rng.gamma(1.2, max(spacing - 1_400 - length.mean(), 600) / 1.2, n).astype(np.int64)
+    # At least 1,400 bases between genes, or in a compact genome two halves of a promoter, so that the promoters
+    # of a divergent pair do not overlap.
+    apart = min(1_400, max(3 * spacing // 10, 2 * PROMOTER_HALF))
+    free = apart + rng.gamma(1.2, max(spacing - apart - length.mean(), 300) / 1.2, n).astype(np.int64)
     sizes, gaps = {}, {}
     start = np.empty(n, dtype=np.int64)
     for c in range(n_chroms):

@@ -94,7 +94,8 @@ def simulate(
     marks
         Marks to write per sample; of H3K4me3, H3K27ac, H3K36me3, H3K27me3, H3K9me3, H3K4me1, H3K9ac, DNase.
     spacing
-        Mean distance between neighbouring genes in bases; with `n_genes` it sets the size of the genome.
+        Mean distance between neighbouring genes in bases, 2,000 or more; with `n_genes` it sets the size of the
+        genome. 2,200 is that of yeast, and leaves little room for enhancers.
     noise
         Standard deviation of the noise of natural log expression.
     super_enhancers
@@ -206,7 +207,7 @@ def _check(n_genes, n_chroms, samples, marks, spacing, noise, super_enhancers, s
     for name, value, least in (
         ("n_chroms", n_chroms, 1),
         ("n_genes", n_genes, n_chroms),
-        ("spacing", spacing, 5000),
+        ("spacing", spacing, 2000),
         ("seed", seed, 0),
     ):
         if value < least:
