@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
+from mudata import MuData
 from scipy import stats
 from sklearn import metrics as sk
 from small_models import make_mdata, make_model
@@ -213,3 +215,32 @@ def test_same_seed_same_table(mdata, models):
     cost = ["train_seconds"]
     pd.testing.assert_frame_equal(first.drop(columns=cost), again.drop(columns=cost))
     assert (first["pearson_low"] != other["pearson_low"]).any()
+
+
+def test_baselines_read_kmers_where_models_read_bare_dna(caplog):
+    caplog.set_level("INFO")
+    rng = np.random.default_rng(0)
+    genes = pd.DataFrame({"chrom": "chr1", "tss": 40 + 100 * np.arange(150), "strand": "+"})
+    genes.index = [f"g{i}" for i in range(150)]
+    gc = rng.uniform(0.2, 0.8, 150)
+    codes = np.where(
+        rng.random((150, 40)) < gc[:, None], rng.integers(1, 3, (150, 40)), 3 * rng.integers(0, 2, (150, 40))
+    )
+    mdata = gx.io.from_bins(
+        np.ones((150, 1, 4)), genes=genes.index, marks=["H3K4me3"], sample="A", obs=genes, expression=gc, unit="log"
+    )
+    dna = AnnData(np.zeros((150, 0), np.float32), obs=pd.DataFrame(index=genes.index))
+    dna.obsm["codes"] = codes.astype(np.uint8)
+    dna.uns["window"] = {"upstream": 20, "downstream": 20, "stranded": True}
+    mdata = MuData({"rna": mdata["rna"], "dna": dna}, axis=0)
+    mdata.obs = genes
+    gx.pp.split_at_random(mdata)
+    model = make_model("Seq2ExpModel", mdata)
+    table = gx.tl.compare({"Seq2Exp": model}, mdata, n_bootstrap=0)
+    assert list(table.index) == ["Seq2Exp", "linear", "random forest"]
+    # GC is one of the features, and the level is GC
+    assert table.loc[["linear", "random forest"], "pearson"].min() > 0.8
+    assert mdata["dna"].n_vars == 0, "the user's own MuData has no k-mers"
+    del mdata["dna"].obsm["codes"]
+    with pytest.raises(InputError, match=r"the models read the DNA of a genome store alone"):
+        gx.tl.compare({"Seq2Exp": model}, mdata, n_bootstrap=0)

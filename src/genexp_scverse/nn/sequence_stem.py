@@ -10,6 +10,8 @@ from genexp_scverse._errors import InputError
 
 LARGEST_STEP = 5
 """Bases that the filters move by, at most."""
+FEWEST_PLACES = 2048
+"""Places that the filters look at in a window at least, where it has as many bases."""
 LARGEST_LOGIT = 8.0
 """Of a filter: its exponential has to fit any number format."""
 
@@ -17,7 +19,7 @@ LARGEST_LOGIT = 8.0
 class SequenceStem(nn.Module):
     """Motif filters over one-hot DNA: one token for every `stride` bases.
 
-    `width` filters of `kernel` bases, moved by the largest divisor of `stride` up to 5; each brought to mean 0 and
+    `width` filters of `kernel` bases, moved by `step` bases; each brought to mean 0 and
     variance 1 over a batch (in evaluation: over the training), exponentiated, averaged over the bases of a token, and
     mixed linearly. The exponential makes a filter silent where it does not fit, which is what lets it find a motif in
     a long window (Koo & Ploenzke 2021, Nature Machine Intelligence 3:258). Bases other than A, C, G and T, and what
@@ -31,12 +33,14 @@ class SequenceStem(nn.Module):
         Bases for every token; 1 for a token per base.
     kernel
         Bases under a filter, not fewer than it moves by.
+    step
+        Bases that the filters move by, a divisor of `stride`; by default the largest up to 5.
 
     Raises
     ------
     InputError
-        For a stride below 1, a kernel that leaves out bases, or, from `forward`, a window that is no multiple of the
-        stride.
+        For a stride below 1, a step that does not divide it, a kernel that leaves out bases, or, from `forward`, a
+        window that is no multiple of the stride.
 
     Examples
     --------
@@ -45,9 +49,12 @@ class SequenceStem(nn.Module):
     torch.Size([2, 10, 64])
     """
 
-    def __init__(self, width: int, stride: int, kernel: int = 16):
+    def __init__(self, width: int, stride: int, kernel: int = 16, step: int | None = None):
         super().__init__()
-        step = filter_step(stride)
+        step = filter_step(stride) if step is None else step
+        if step < 1 or stride % step:
+            msg = f"step is {step} and the stride {stride}: give a divisor of it"
+            raise InputError(msg)
         if kernel < step:
             msg = f"kernel is {kernel} and would leave out bases: take {step} (the step of the filters) or more"
             raise InputError(msg)
@@ -82,8 +89,11 @@ class SequenceStem(nn.Module):
         return next(self.parameters()).dtype
 
 
-def filter_step(stride: int) -> int:
-    """Return the largest divisor of `stride` up to 5.
+def filter_step(stride: int, length: int | None = None) -> int:
+    """Return by how many bases filters move: the largest divisor of `stride` up to 5.
+
+    In a window of `length` bases it is the largest that leaves 2,048 places to look at, or 1: a motif that a filter
+    meets one base off is half lost, and a short window can afford to look everywhere.
 
     Raises
     ------
@@ -94,8 +104,11 @@ def filter_step(stride: int) -> int:
     --------
     >>> filter_step(32), filter_step(100), filter_step(13)
     (4, 5, 1)
+    >>> filter_step(32, 16_384), filter_step(32, 4_096), filter_step(20, 1_000)
+    (4, 2, 1)
     """
     if stride < 1:
         msg = f"stride is {stride}: it has to be 1 or more"
         raise InputError(msg)
-    return max(step for step in range(1, LARGEST_STEP + 1) if stride % step == 0)
+    most = LARGEST_STEP if length is None else max(1, min(LARGEST_STEP, length // FEWEST_PLACES))
+    return max(step for step in range(1, most + 1) if stride % step == 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from genexp_scverse import schema
+from genexp_scverse import pp, schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base._making import read_recipe
@@ -43,8 +43,9 @@ def compare(
     difference is taken within each, see :func:`genexp_scverse.metrics.bootstrap_differences`.
 
     A linear model and a random forest are always there: where `models` has none of that class, one is trained on the
-    training genes of `mdata` with the setup of the first model. Models that differ in what they were trained on are
-    compared all the same, and it is said in the log.
+    training genes of `mdata` with the setup of the first model. Where the models read bare DNA, these two read GC, CpG
+    and the shares of its 4-mers (:func:`genexp_scverse.pp.sequence_features`). Models that differ in what they were
+    trained on are compared all the same, and it is said in the log.
 
     Parameters
     ----------
@@ -105,9 +106,12 @@ def compare(
         _check_unseen(models, mdata, _rows(mdata, setup, split), split)
     else:
         setup = {}
+    counted = _with_kmers(mdata, models, setup) if missing and models else None
+    of_label = dict.fromkeys(models, mdata)
     for label, name in missing.items():
         logger.info("Training a %s for comparison", label)
-        models[label] = _trials.trained(read_recipe(name), mdata, setup, seed=seed, training={})
+        of_label[label] = mdata if counted is None else counted
+        models[label] = _trials.trained(read_recipe(name), of_label[label], setup, seed=seed, training={})
     chief = models[reference]
     _say_differences(models)
     rows = _rows(mdata, _trials.setup_of(chief), split)
@@ -115,7 +119,7 @@ def compare(
     if split == "valid":
         logger.info("Validation genes have chosen the epochs of networks, so they flatter them")
     names = _samples(models, mdata, samples)
-    frames = {label: model.predict(mdata, indices=rows.tolist(), samples=names) for label, model in models.items()}
+    frames = {k: model.predict(of_label[k], indices=rows.tolist(), samples=names) for k, model in models.items()}
     rna = chief.setup_["modalities"][schema.RNA]
     level, label_of = _trials.truth(
         mdata, names, rna=rna, thresholds=thresholds_of(mdata, chief.setup_, chief.fitted_, names)
@@ -176,6 +180,23 @@ def _common_setup(models: Mapping[str, GeneModel]) -> dict:
         common["target"] = "both"
     dna = next((s["modalities"][schema.DNA] for s in setups if s["modalities"][schema.DNA]), None)
     return {**common, "modalities": {**common["modalities"], schema.DNA: dna}}
+
+
+def _with_kmers(mdata: MuData, models: Mapping[str, GeneModel], setup: dict) -> MuData | None:
+    """Give baselines something to read of bare DNA: a light copy with k-mers, named in `setup`."""
+    dna = next((m.setup_["modalities"][schema.DNA] for m in models.values() if m.setup_["codes"]), None)
+    if dna is None or any(setup["modalities"][role] for role in (schema.CHROMATIN, schema.DNA)):
+        return None
+    if dna not in mdata.mod or schema.CODES not in mdata.mod[dna].obsm:
+        msg = (
+            "the models read the DNA of a genome store alone, which the linear model and the forest cannot: give both, "
+            "trained on features of the DNA or of the genes (gx.pp.sequence_features, gx.pp.add_gene_features)"
+        )
+        raise InputError(msg)
+    light = _trials.light_copy(mdata, setup["modalities"][schema.RNA])
+    pp.sequence_features(light, k=4)
+    setup["modalities"] = {**setup["modalities"], schema.DNA: dna}
+    return light
 
 
 def _check_unseen(models: Mapping[str, GeneModel], mdata: MuData, rows: np.ndarray, split: str | None) -> None:

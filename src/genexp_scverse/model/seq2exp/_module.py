@@ -100,10 +100,11 @@ class Seq2ExpModule(GeneModule):
         self.join, self.readout, self.warmup, self.hardens = join, readout, warmup, tuple(hardens)
         self.generator_reads = generator_reads if sequence and n_marks + contact else "both"
         # of filters, where there is DNA
-        n_places = geometry.n_positions * (geometry.resolution // filter_step(geometry.resolution) if sequence else 1)
+        step = filter_step(geometry.resolution, geometry.upstream + geometry.downstream)
+        n_places = geometry.n_positions * (geometry.resolution // step if sequence else 1)
         self.eval_batch = max(1, EVAL_POSITIONS // n_places)
         n_tracks = n_marks + contact
-        self.stem = SequenceStem(width, geometry.resolution) if sequence else None
+        self.stem = SequenceStem(width, geometry.resolution, step=step) if sequence else None
         self.tracks = nn.Conv1d(n_tracks, width, kernel_size, padding="same") if n_tracks else None
 
         def made() -> Backbone:
