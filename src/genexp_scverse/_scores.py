@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+ALWAYS_OPEN = "always_open"
 _WINDOW = ("upstream", "downstream", "bin_size", "stranded")
 
 
@@ -60,6 +61,12 @@ def samples_of(mdata: MuData, key: str) -> list[str]:
     """Name the samples that the scores `key` are of; none for scores that belong to no sample."""
     about = _about(mdata, key)[1]
     return [str(s) for s in np.asarray(about.get("samples", []), dtype=object).ravel().tolist()]
+
+
+def always_open(mdata: MuData, key: str) -> tuple[int, int] | None:
+    """Say which positions the scores `key` keep open in every gene, first and one past the last, if that is known."""
+    first_last = _about(mdata, key)[1].get(ALWAYS_OPEN)
+    return None if first_last is None else (int(first_last[0]), int(first_last[1]))
 
 
 def has_scores(mdata: MuData, key: str) -> bool:

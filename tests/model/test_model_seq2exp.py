@@ -153,7 +153,9 @@ def test_the_mask_is_stored_and_elements_are_called(genes):
     chromatin = mdata["chromatin"]
     np.testing.assert_array_equal(chromatin.obsm["seq2exp_mask"], mask.mean)
     assert chromatin.uns["seq2exp_mask"]["bin_size"] == 16
-    table = gx.tl.call_elements(model, mdata, top=0.1, exclude_promoter=32)
+    assert list(chromatin.uns["seq2exp_mask"]["always_open"]) == [8, 12]
+    table = gx.tl.call_elements(model, mdata, top=0.1)
+    pd.testing.assert_frame_equal(table, gx.tl.call_elements(model, mdata, top=0.1, exclude_promoter=32))
     lengths = (table["end"] - table["start"]).to_numpy()
     assert len(table) > 0
     assert (lengths % 16 == 0).all()

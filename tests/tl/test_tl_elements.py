@@ -105,6 +105,17 @@ def test_positions_by_rank():
     assert {(g, b) for g, s, e in spans(table) for b in range(s, e)} == by_base(mdata, threshold=cut, exclude=50)
 
 
+def test_positions_that_are_always_open_are_no_elements_by_default():
+    mdata = made([("a", 500, "+"), ("b", 500, "-")], upstream=200, downstream=200, bin_size=50)
+    stored(mdata, np.ones((2, 8)))
+    whole = {"key": "mask", "exclude_promoter": None}
+    assert spans(called(mdata, **whole)) == []
+    # two before the TSS and one from it on, in the direction of transcription
+    mdata["chromatin"].uns["mask"]["always_open"] = [2, 5]
+    assert spans(called(mdata, **whole)) == [("a", 300, 400), ("a", 550, 700), ("b", 301, 451), ("b", 601, 701)]
+    assert spans(called(mdata, **whole | {"exclude_promoter": 0})) == [("a", 300, 700), ("b", 301, 701)]
+
+
 def test_equal_scores_stay_together(caplog):
     mdata = made([("a", 500, "+")], upstream=100, downstream=100, bin_size=50)
     stored(mdata, [[0.0, 1.0, 0.0, 0.0]])

@@ -50,9 +50,8 @@ def add_elements(commands) -> None:
     p.add_argument(
         "--exclude-promoter",
         type=count,
-        default=1000,
         metavar="N",
-        help="positions less than N bases from the TSS are no elements (default %(default)s)",
+        help="positions less than N bases from the TSS are no elements (default: those open in every gene, or 1000)",
     )
     p.add_argument(
         "--key",

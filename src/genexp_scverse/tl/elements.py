@@ -15,6 +15,7 @@ from genexp_scverse._scores import (
     Places,
     Scores,
     along_genome,
+    always_open,
     chrom_sizes,
     gene_names,
     has_scores,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 COLUMNS = ("chrom", "start", "end", "name", "score", "strand", "gene_id", "distance", "gene_tss", "sample")
+PROMOTER = 1000
+"""Bases on either side of a TSS."""
 
 
 def call_elements(
@@ -39,7 +42,7 @@ def call_elements(
     top: float | None = None,
     merge_gap: int = 0,
     min_length: int = 0,
-    exclude_promoter: int = 1000,
+    exclude_promoter: int | None = None,
     samples: Sequence[str] | str | None = None,
     key_added: str = "elements",
 ) -> pd.DataFrame:
@@ -70,7 +73,8 @@ def call_elements(
     min_length
         Shortest element in bases.
     exclude_promoter
-        Positions with a base less than this many bases from the TSS are no elements; 0 leaves none out.
+        Positions with a base less than this many bases from the TSS are no elements; 0 leaves none out. By default
+        those that a mask keeps open in every gene are none, or of scores that say nothing of it those of 1,000 bases.
     samples
         Samples to call; all that the scores are of when None.
     key_added
@@ -114,7 +118,7 @@ def call_elements(
     for sample in wanted:
         scores = scores_of(mdata, key, sample)
         places = places_of(mdata, scores.window)
-        able = _Able(scores, places, chrom_sizes(mdata), exclude_promoter)
+        able = _Able(scores, places, chrom_sizes(mdata), exclude_promoter, always_open(mdata, key))
         cut = _cut(able, top) if top is not None else threshold
         tables.append(_elements(mdata, able, cut, merge_gap, min_length))
     if lost := int((~places.known).sum()):
@@ -217,8 +221,18 @@ def share_cut(values: np.ndarray, share: float) -> float:
 class _Able:
     """Which positions can be elements: on the chromosome, outside of the promoter."""
 
-    def __init__(self, scores: Scores, places: Places, sizes: dict[str, int] | None, exclude: int):
-        self.scores, self.places, self.exclude = scores, places, exclude
+    def __init__(
+        self,
+        scores: Scores,
+        places: Places,
+        sizes: dict[str, int] | None,
+        exclude: int | None,
+        opened: tuple[int, int] | None,
+    ):
+        self.scores, self.places = scores, places
+        self.exclude = (PROMOTER if opened is None else None) if exclude is None else exclude
+        """Bases; None for the positions that are always open."""
+        self.opened = (0, 0) if opened is None else opened
         self.size = int(scores.window["bin_size"])
         ends = pd.Series(places.chrom).map(sizes) if sizes else pd.Series(np.nan, index=range(len(places.chrom)))
         self.end = ends.fillna(np.iinfo(np.int64).max // 2).to_numpy(np.int64)
@@ -227,6 +241,9 @@ class _Able:
         """Rows, scores along the chromosome, and whether a position can be an element."""
         n = self.scores.values.shape[1]
         at = np.arange(n + 1) * self.size
+        closed = np.ones(n, bool)
+        if self.exclude is None:
+            closed[slice(*self.opened)] = False
         for rows, block in blocks_of(self.scores.values, np.flatnonzero(self.places.known)):
             edges = self.places.start[rows, None] + at
             start, end = edges[:, :-1], edges[:, 1:]
@@ -234,6 +251,7 @@ class _Able:
             if self.exclude:
                 tss = self.places.tss[rows, None]
                 able &= (end - 1 <= tss - self.exclude) | (start >= tss + self.exclude)
+            able &= along_genome(np.tile(closed, (len(rows), 1)), self.places.reverse[rows])
             yield rows, along_genome(block, self.places.reverse[rows]), able
 
 
@@ -305,7 +323,7 @@ def _check(threshold, top, merge_gap, min_length, exclude_promoter) -> float:
         ("min_length", min_length),
         ("exclude_promoter", exclude_promoter),
     ):
-        if value < 0:
+        if value is not None and value < 0:
             msg = f"{name} is {value}: give a number of bases, 0 or more"
             raise InputError(msg)
     threshold = 0.5 if threshold is None else float(threshold)

@@ -9,6 +9,7 @@ import numpy as np
 
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError
+from genexp_scverse._scores import ALWAYS_OPEN
 from genexp_scverse.model.base import TorchGeneModel
 from genexp_scverse.model.base._selection import chosen_samples
 from genexp_scverse.model.seq2exp._module import Seq2ExpModule
@@ -54,8 +55,9 @@ class MaskOutputs(TorchGeneModel):
         key_added
             Also write the mean to ``obsm[key_added]`` and the standard deviation to ``obsm[f"{key_added}_std"]`` of
             the modality chromatin (dna where there is none), of several samples with ``_<sample>`` at the end, and the
-            window to ``uns[key_added]``: upstream, downstream and bin_size in bases, stranded, samples. None to write
-            nothing.
+            window to ``uns[key_added]``: upstream, downstream and bin_size in bases, stranded, samples, and
+            always_open, the first position around the TSS that is open in every gene and one past the last. None to
+            write nothing.
 
         Returns
         -------
@@ -105,4 +107,5 @@ class MaskOutputs(TorchGeneModel):
             "bin_size": places.resolution,
             "stranded": places.stranded,
             "samples": list(found),
+            ALWAYS_OPEN: [places.first_open, places.last_open],
         }
