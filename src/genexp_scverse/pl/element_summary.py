@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._rows import blocks_of
@@ -198,6 +198,9 @@ def _lengths(ax: Axes, table: pd.DataFrame) -> None:
     edges = np.geomspace(low * 0.9, high * 1.1, 24)
     ax.hist(length, edges.tolist(), color=_style.PALETTE[2])
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_title(f"median {np.median(length):,.0f} bp, {low:,} to {high:,}", fontsize="medium")
 
 
