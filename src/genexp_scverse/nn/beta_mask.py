@@ -149,10 +149,8 @@ class BetaMask(nn.Module):
         device = (signals if logits is None else logits).device.type  # type: ignore[union-attr]
         with torch.autocast(device, enabled=False):
             a, b = self.parameters_of(logits, signals, present)
-            a0, b0 = self.prior
-            if contact is not None:
-                contact = contact.to(a.dtype)
-                a, a0 = a * contact, a0 * contact
+            share = 1.0 if contact is None else contact.to(a.dtype)
+            a = a * share
             mean, std = a / (a + b), beta_std(a, b)
             if self.training:
                 z = sample_beta(a, b)
@@ -167,7 +165,7 @@ class BetaMask(nn.Module):
                 mean, std = opened, (opened * (1 - opened)).sqrt()
             else:
                 mask = mean
-            divergence = beta_kl(a, b, a0, b0)
+            divergence = beta_kl(a, b, self.prior[0] * share, self.prior[1])
             forced = torch.zeros((), dtype=torch.bool, device=a.device)
             for there, value in ((blocked, 0.0), (open, 1.0)):
                 if there is not None:
