@@ -6,7 +6,7 @@
 logarithm), ``mrna_features.tsv.gz`` and ``crispri_pairs.tsv.gz``. For every fold a model trains on the others but the
 one after it, whose genes choose the epoch, and predicts the genes of the fold. All read the signals of the window, the
 promoter signal (log1p of DNase, of H3K27ac and of their geometric mean over the TSS +/- 500 bases) and the half-life
-features; Seq2Exp reads contact with the TSS, a power law of distance, as well.
+features; Seq2Exp reads contact with the TSS, a power law of distance, which is a factor of the odds of its mask.
 
 Three tables, of all folds pooled: every model against gradient-boosted trees; the genes of the chromosome of `--peaks`,
 where peaks stand in for a mask; and element-gene pairs tested by CRISPRi, scored by the mask that a model gives to the
@@ -260,12 +260,8 @@ def crispri(data: Data, args) -> pd.DataFrame:
     chromatin = data.long["chromatin"]
     keys = [name for name in ("soft", "hard") if name in args.model]
     about = {**LONG, "bin_size": RESOLUTION, "stranded": True, "samples": ["K562"]}
-    contact = 10 ** chromatin.obsm["contact"] - 1
-    for name in list(keys):
-        mask = gathered(data, args, name, key="mask").astype(np.float32)
-        for key, scores in {name: mask, f"{name} by contact": mask * contact}.items():
-            chromatin.obsm[key], chromatin.uns[key] = scores, about
-        keys.append(f"{name} by contact")
+    for name in keys:
+        chromatin.obsm[name], chromatin.uns[name] = gathered(data, args, name, key="mask").astype(np.float32), about
     gx.tl.fixed_mask(data.long, "signal", key_added="signal")
     held = data.long[np.isin(data.fold, args.folds)].copy()
     pairs = pd.read_csv(data.folder / "crispri_pairs.tsv.gz", sep="\t")

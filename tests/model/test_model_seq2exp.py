@@ -200,6 +200,37 @@ def test_contact_is_read(genes):
     assert (np.abs(model.predict() - before).to_numpy() > 1e-6).any(axis=1).mean() > 0.9
 
 
+@pytest.mark.parametrize("published", [False, True])
+def test_contact_is_a_factor_of_the_mask_or_a_signal_of_it_as_published(genes, published):
+    mdata = genes.copy()
+    # counts 0, 3 and 9 in bins of 64 bases, and nothing at all for gene 1
+    counts = np.tile(np.float32([9, 3, 9, 0, 3]), (mdata.n_obs, 1))
+    counts[1] = 0
+    about = {"upstream": 160, "downstream": 160, "bin_size": 64, "stranded": True}
+    mdata["chromatin"].obsm["contact"], mdata["chromatin"].uns["contact"] = np.log10(1 + counts), about
+    gx.model.Seq2ExpModel.setup_mudata(mdata, modalities={"dna": None})
+    model = gx.model.Seq2ExpModel(
+        mdata, contact="contact", published_signals=published, resolution=32, center=32, **SMALL
+    )
+    seen = {}
+    model.module.mask.register_forward_hook(
+        lambda m, args, kwargs, out: seen.update(kwargs, signals=args[1]), with_kwargs=True
+    )
+    model._fit_statistics(mdata)
+    batch = model._tables(mdata, ["K562"]).gather(torch.arange(2), torch.zeros(2, dtype=torch.long))
+    model.module(batch)
+    if published:
+        assert model.module.mask.weight.tolist() == pytest.approx([0.4, 0.4, 0.2])
+        assert seen["signals"].shape == (2, 3, 10)
+        assert seen["signals"][0, 2].tolist() == pytest.approx(np.log10(1 + counts[0]).repeat(2).tolist())
+        assert seen["contact"] is None
+    else:
+        assert model.module.mask.weight.tolist() == pytest.approx([0.5, 0.5])
+        assert seen["signals"].shape == (2, 2, 10)
+        share = [1, 1, 1 / 3, 1 / 3, 1, 1, 0.01, 0.01, 1 / 3, 1 / 3]
+        np.testing.assert_allclose(seen["contact"], [share, [1.0] * 10], rtol=1e-5)
+
+
 def test_embeddings_reach_the_generator(genes, tmp_path):
     mdata = genes.copy()
     rng = np.random.default_rng(1)
@@ -295,6 +326,13 @@ def test_a_genome_store_gives_what_arrays_give(tmp_path):
 # settings and errors
 
 
+def test_a_hard_mask_has_a_weak_prior_unless_one_is_given(genes):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    for hyper, strength in (({}, 1.0), ({"mask": "hard"}, 0.1), ({"mask": "hard", "prior_strength": 2.0}, 2.0)):
+        mask = gx.model.Seq2ExpModel(genes, **SMALL, **hyper).module.mask
+        assert mask.prior == pytest.approx((strength, 9 * strength))
+
+
 @pytest.mark.parametrize("setting", ["paper-soft", "paper-hard"])
 def test_published_settings(genes, setting):
     gx.model.Seq2ExpModel.setup_mudata(genes)
@@ -303,7 +341,7 @@ def test_published_settings(genes, setting):
     expected = {"paper-soft": (1.0, 10.0, (10.0, 90.0)), "paper-hard": (0.0, 1.0, (0.1, 0.1 * 0.55 / 0.45))}[setting]
     assert (mask.b_min, mask.scale) == expected[:2]
     assert mask.prior == pytest.approx(expected[2])
-    assert mask.hard == (setting == "paper-hard")
+    assert mask.hard == mask.rounded == (setting == "paper-hard")
     assert mask.weight.tolist() == pytest.approx([0.4, 0.4])
     assert mask.offset.tolist() == pytest.approx([1.5, 0.2])
     shared = model.module.generator.backbone is model.module.predictor

@@ -11,16 +11,14 @@ from scipy import integrate, stats
 from torch.distributions import Beta, kl_divergence
 
 from genexp_scverse import InputError
+from genexp_scverse.nn.beta_distribution import beta_kl, beta_std, beta_upper_half, sample_beta
 from genexp_scverse.nn.beta_mask import (
     BetaMask,
     BetaParameters,
-    beta_kl,
-    beta_std,
     combine,
     from_sequence,
     from_signals,
     prior_parameters,
-    sample_beta,
     straight_through,
 )
 
@@ -214,11 +212,56 @@ def test_gradient_of_the_prediction_reaches_logits_through_the_hard_mask(inputs)
     assert (signals.grad > 0).all()
 
 
-def test_evaluation_of_the_hard_mask_is_by_the_mean():
-    mask = BetaMask(hard=True).eval()
+def test_evaluation_of_the_published_hard_mask_rounds_the_mean():
+    mask = BetaMask(hard=True, rounded=True).eval()
     logits = torch.tensor([[[2.0, 1.0], [1.0, 1.0], [1.0, 2.0]]])
     assert mask(logits).mask.tolist() == [[1.0, 1.0, 0.0]]
     assert torch.equal(mask(logits).mask, mask(logits).mask)
+    a, b = mask.parameters_of(logits, None)
+    torch.testing.assert_close(mask(logits).mean, a / (a + b))
+
+
+def test_upper_half_is_the_survival_function_of_scipy():
+    a, b = WIDE.T
+    found = beta_upper_half(a, b)
+    np.testing.assert_allclose(found, stats.beta.sf(0.5, a, b), rtol=1e-9, atol=1e-300)
+    assert beta_upper_half(a.float(), b.float()).dtype == torch.float32
+    assert not beta_upper_half(a.clone().requires_grad_(), b).requires_grad
+
+
+def test_evaluation_of_the_hard_mask_is_the_mean_of_what_training_draws(inputs):
+    torch.manual_seed(0)
+    mask = BetaMask(**MARKS, b_min=0.1, scale=0.3, hard=True)
+    drawn = torch.stack([mask(*inputs).mask for _ in range(4000)])
+    out = mask.eval()(*inputs)
+    a, b = mask.parameters_of(*inputs)
+    share = stats.beta.sf(0.5, a, b)
+    np.testing.assert_allclose(out.mask, share, rtol=1e-9)
+    np.testing.assert_allclose(out.mean, share, rtol=1e-9)
+    np.testing.assert_allclose(out.std, np.sqrt(share * (1 - share)), rtol=1e-9)
+    # five standard errors
+    np.testing.assert_allclose(drawn.mean(0), out.mask, atol=5 * 0.5 / 4000**0.5)
+    np.testing.assert_allclose(drawn.std(0), out.std, atol=0.03)
+    logits = inputs[0].clone().requires_grad_()
+    gradient = torch.autograd.grad(mask(logits, inputs[1]).mask.sum(), logits)[0]
+    a, b = mask.parameters_of(logits, inputs[1])
+    torch.testing.assert_close(gradient, torch.autograd.grad((a / (a + b)).sum(), logits)[0])
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_contact_is_a_factor_of_the_odds_and_of_those_of_the_prior(inputs, hard):
+    logits, signals = inputs
+    contact = torch.tensor([[1.0, 0.5, 0.1, 0.02, 1.0]] * 2, dtype=torch.float64)
+    mask = BetaMask(**MARKS, prior_mean=0.2, prior_strength=2.0, hard=hard).eval()
+    out = mask(logits, signals, contact=contact)
+    a, b = mask.parameters_of(logits, signals)
+    ours, prior = Beta(a * contact, b), Beta(2.0 * contact, torch.full_like(contact, 8.0))
+    expected = torch.as_tensor(stats.beta.sf(0.5, a * contact, b)) if hard else ours.mean
+    torch.testing.assert_close(out.mask, expected)
+    torch.testing.assert_close(out.kl, kl_divergence(ours, prior).mean())
+    if not hard:
+        plain = mask(logits, signals).mean
+        torch.testing.assert_close(out.mean / (1 - out.mean), contact * plain / (1 - plain))
 
 
 def test_training_draws_and_evaluation_does_not(inputs):

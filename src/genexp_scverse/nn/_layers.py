@@ -10,13 +10,15 @@ from torch.nn import functional as F
 
 STEPS = (1e-3, 0.1)
 """Smallest and largest step of time at the start of training (Gu & Dao 2023)."""
+NORM_EPS = 1e-5
+"""Added to the mean square."""
 
 
 class Norm(nn.RMSNorm):
     """Root-mean-square norm over the last dimension, computed in the type of the weight also under autocast."""
 
     def __init__(self, width: int):
-        super().__init__(width, eps=1e-5)
+        super().__init__(width, eps=NORM_EPS)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (..., width)."""

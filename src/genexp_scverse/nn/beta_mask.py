@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.distributions import Gamma
 from torch.nn import functional as F
 
 from genexp_scverse._errors import InputError
+from genexp_scverse.nn.beta_distribution import beta_kl, beta_std, beta_upper_half, sample_beta
 
 SMALLEST = 1e-8
 """Added to parameters that may be 0."""
@@ -32,9 +32,9 @@ class MaskOutput(NamedTuple):
     mask: torch.Tensor
     """(B, L), what the input of the predictor is multiplied with, between 0 and 1."""
     mean: torch.Tensor
-    """(B, L), of the Beta distribution; where a position is forced its value."""
+    """(B, L), of the Beta distribution, or of the hard mask in evaluation; where a position is forced its value."""
     std: torch.Tensor
-    """(B, L), of the Beta distribution; 0 where a position is forced."""
+    """(B, L), of the same; 0 where a position is forced."""
     kl: torch.Tensor
     """Divergence from the prior in nats, the mean over all positions that are not forced; 0-dimensional."""
 
@@ -43,11 +43,17 @@ class BetaMask(nn.Module):
     """Draw a mask from Beta(a, b), with a and b from the sequence, from signals, or from both.
 
     The sequence gives a1 and b1 by :func:`from_sequence`, the signals a2 and b2 by :func:`from_signals`, and
-    :func:`combine` makes one distribution of them. In training the mask is drawn by :func:`sample_beta`, so that
-    gradients reach the parameters; in evaluation it is the mean a / (a + b). The hard mask is 1 where that is 0.5 or
-    more and else 0, with the gradient of the soft one (:func:`straight_through`). The divergence from the prior
-    Beta(k, k (1 - r) / r), whose mean is r, keeps the mask sparse. All is computed in float32 also under autocast,
-    the divergence in float64 where the device has it.
+    :func:`combine` makes one distribution of them. In training the mask is drawn, so that gradients reach the
+    parameters; in evaluation it is the mean a / (a + b). The hard mask is 1 where the draw is 0.5 or more and else 0,
+    with the gradient of the soft one (:func:`straight_through`). In evaluation it is the mean of that as well, the
+    probability that a draw opens the position, so that the predictor reads on average what it learned from; or, with
+    `rounded`, 1 where a / (a + b) is 0.5 or more and else 0. The divergence from the prior Beta(k, k (1 - r) / r),
+    whose mean is r, keeps the mask sparse. All is computed in float32 also under autocast, the divergence in float64
+    where the device has it. See :mod:`genexp_scverse.nn.beta_distribution`.
+
+    Where there is `contact` c with the TSS, a share of the largest, a and the k of the prior that goes with it are
+    multiplied by c: whatever a position holds, the odds that it is open are in proportion to contact, as in the
+    activity-by-contact model (Fulco et al. 2019, doi:10.1038/s41588-019-0538-0).
 
     In training the mask can be led from one that is easy to learn from: with `openness` o and `softness` s, attributes
     that are 0 unless set, it is o + (1 - o) m, where m is the share s of the soft mask and 1 - s of the hard one.
@@ -56,6 +62,9 @@ class BetaMask(nn.Module):
     ----------
     hard
         A mask of 0 and 1.
+    rounded
+        Round the mean of the Beta distribution in evaluation of a hard mask, as published. Such a mask is shut where
+        draws rarely open it.
     exact
         Combine by the exact product of the two densities; see :func:`combine`.
     weight, offset
@@ -89,6 +98,7 @@ class BetaMask(nn.Module):
         self,
         *,
         hard: bool = False,
+        rounded: bool = False,
         exact: bool = False,
         weight: Sequence[float] = (),
         offset: Sequence[float] = (),
@@ -99,7 +109,7 @@ class BetaMask(nn.Module):
     ):
         super().__init__()
         _check_settings(weight, offset, b_min, scale, prior_mean, prior_strength)
-        self.hard, self.exact, self.b_min, self.scale = hard, exact, b_min, scale
+        self.hard, self.rounded, self.exact, self.b_min, self.scale = hard, rounded, exact, b_min, scale
         self.openness = self.softness = 0.0
         self.prior = prior_parameters(prior_mean, prior_strength)
         self.register_buffer("weight", torch.tensor(weight, dtype=torch.float32))
@@ -113,6 +123,7 @@ class BetaMask(nn.Module):
         signals: torch.Tensor | None = None,
         *,
         present: torch.Tensor | None = None,
+        contact: torch.Tensor | None = None,
         open: torch.Tensor | None = None,
         blocked: torch.Tensor | None = None,
     ) -> MaskOutput:
@@ -127,6 +138,8 @@ class BetaMask(nn.Module):
         present
             Which signals there are, (S,) or (B, S), True or False; by default all. What an absent one holds is not
             read. A row without any signal has the parameters of the sequence, or the prior when there are none.
+        contact
+            (B, L), greater than 0 and at most 1.
         open
             (B, L) or (L,), True where the mask is 1 whatever the parameters.
         blocked
@@ -136,13 +149,23 @@ class BetaMask(nn.Module):
         device = (signals if logits is None else logits).device.type  # type: ignore[union-attr]
         with torch.autocast(device, enabled=False):
             a, b = self.parameters_of(logits, signals, present)
+            share = 1.0 if contact is None else contact.to(a.dtype)
+            a = a * share
             mean, std = a / (a + b), beta_std(a, b)
-            z = sample_beta(a, b) if self.training else mean
-            mask = straight_through(z) if self.hard else z
             if self.training:
-                mask = torch.lerp(mask, z, self.softness) if self.hard else mask
+                z = sample_beta(a, b)
+                mask = torch.lerp(straight_through(z), z, self.softness) if self.hard else z
                 mask = self.openness + (1 - self.openness) * mask
-            divergence = beta_kl(a, b, *self.prior)
+            elif self.hard and self.rounded:
+                mask = straight_through(mean)
+            elif self.hard:
+                opened = beta_upper_half(a, b)
+                # the gradient of the soft mask, as in training
+                mask = opened + (mean - mean.detach())
+                mean, std = opened, (opened * (1 - opened)).sqrt()
+            else:
+                mask = mean
+            divergence = beta_kl(a, b, self.prior[0] * share, self.prior[1])
             forced = torch.zeros((), dtype=torch.bool, device=a.device)
             for there, value in ((blocked, 0.0), (open, 1.0)):
                 if there is not None:
@@ -286,58 +309,6 @@ def combine(first: BetaParameters, second: BetaParameters, *, exact: bool = Fals
     return BetaParameters(a, b)
 
 
-def beta_std(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return the standard deviation sqrt(a b / (a + b + 1)) / (a + b) of Beta(a, b).
-
-    Examples
-    --------
-    >>> round(beta_std(torch.tensor(1.0), torch.tensor(1.0)).item() ** 2, 4)
-    0.0833
-    """
-    # roots before the product: a b leaves float32 where a and b do not
-    return a.sqrt() * b.sqrt() / ((a + b) * (a + b + 1).sqrt())
-
-
-def beta_kl(a: torch.Tensor, b: torch.Tensor, a0: float, b0: float) -> torch.Tensor:
-    """Kullback-Leibler divergence of Beta(a, b) from Beta(a0, b0) in nats, element by element.
-
-    With B the Beta function and psi the digamma function,
-
-        ln B(a0, b0) - ln B(a, b) + (a - a0) psi(a) + (b - b0) psi(b) + (a0 - a + b0 - b) psi(a + b)
-
-    Its terms cancel to a small difference of large numbers, so it is computed in float64 and returned as that,
-    apart from devices that have none (Apple's), where it is float32.
-
-    Examples
-    --------
-    >>> beta_kl(torch.tensor(1.0), torch.tensor(1.0), 2.0, 1.0).item()
-    0.306...
-    """
-    if a.device.type != "mps":
-        a, b = a.double(), b.double()
-    a0_, b0_ = a.new_tensor(a0), a.new_tensor(b0)
-    difference = _log_beta(a0_, b0_) - _log_beta(a, b)
-    total = (a0 - a + b0 - b) * torch.digamma(a + b)
-    return difference + (a - a0) * torch.digamma(a) + (b - b0) * torch.digamma(b) + total
-
-
-def sample_beta(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Draw from Beta(a, b) so that gradients reach a and b.
-
-    z = G_a / (G_a + G_b) with G gamma-distributed, on the logarithmic scale: ln G_a = ln G_(a + 1) + ln(U) / a with U
-    uniform, where G_(a + 1) has torch's implicit gradient (Figurnov et al. 2018). torch's own Beta draws 0.5 where a
-    and b are both tiny, and has wrong or no gradients for small beside large parameters.
-
-    Examples
-    --------
-    >>> a = torch.full((1000,), 30.0, requires_grad=True)
-    >>> z = sample_beta(a, torch.full((1000,), 10.0))
-    >>> bool((z.mean() - 0.75).abs() < 0.02), bool((a.grad is None) & z.requires_grad)
-    (True, True)
-    """
-    return torch.sigmoid(_log_gamma_draw(a) - _log_gamma_draw(b))
-
-
 def straight_through(z: torch.Tensor) -> torch.Tensor:
     """1 where z >= 0.5, else 0, with the gradient of z (Bengio et al. 2013).
 
@@ -350,16 +321,6 @@ def straight_through(z: torch.Tensor) -> torch.Tensor:
     """
     # the bracket is 0 to the last digit; (h - z) + z would not be h
     return (z >= 0.5).to(z.dtype) + (z - z.detach())
-
-
-def _log_gamma_draw(shape: torch.Tensor) -> torch.Tensor:
-    one = torch.ones_like(shape)
-    exponential = torch.empty_like(shape).exponential_()
-    return Gamma(shape + 1, one, validate_args=False).rsample().log() - exponential / shape
-
-
-def _log_beta(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
 
 
 def _full(x: torch.Tensor) -> torch.Tensor:

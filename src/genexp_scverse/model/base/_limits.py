@@ -10,7 +10,7 @@ from genexp_scverse._errors import InputError
 
 
 class Limit(NamedTuple):
-    """Range of a number, or of every number of a list; `below` excludes the largest value.
+    """Range of a number, or of every number of a list; `below` excludes the largest value, `optional` allows None.
 
     A list has `length` numbers, or, where that is None, `shortest` of them at least.
     """
@@ -21,6 +21,7 @@ class Limit(NamedTuple):
     length: int | None = 0
     below: bool = False
     shortest: int = 0
+    optional: bool = False
 
 
 def check_limits(hyperparameters: Mapping[str, Any], limits: Mapping[str, Limit]) -> None:
@@ -30,6 +31,8 @@ def check_limits(hyperparameters: Mapping[str, Any], limits: Mapping[str, Limit]
         raise InputError(msg)
     for name, limit in limits.items():
         value = hyperparameters[name]
+        if value is None and limit.optional:
+            continue
         kind = Integral if limit.whole else (int, float)
         values = [value] if limit.length == 0 else value
         fits = isinstance(values, list | tuple) and all(

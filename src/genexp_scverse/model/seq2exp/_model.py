@@ -23,7 +23,8 @@ PUBLISHED_SIGNALS = {"H3K27ac": (0.4, 1.5), "DNase": (0.4, 0.2), CONTACT: (0.2, 
 """Weight and offset of the signals of the paper."""
 OFFSET = 1.0
 """Of every signal by default: they are scaled alike."""
-CONTACT_WEIGHT = 0.2
+PRIOR_STRENGTH = {"soft": 1.0, "hard": 0.1, "none": 1.0}
+"""Where none is given. Draws from a weak prior are near 0 or 1, so that the share r of them opens a position."""
 CLOSED, OPENED = 1e-3, 0.999
 """Mean of the mask beyond which it is said to have collapsed."""
 CHOICES = {
@@ -97,13 +98,17 @@ class Seq2ExpModel(MaskOutputs):
         ``both``: what the predictor says at the TSS, and the sum of what it says of all that is open; ``center``:
         the former alone.
     prior_mean, prior_strength
-        r and k of the prior Beta(k, k (1 - r) / r).
+        r and k of the prior Beta(k, k (1 - r) / r); by default k is 1, and 0.1 where the mask is hard: a draw from
+        that prior opens a position with probability 0.08 then, and not 0.002.
     signal_scale, b_min
         s and bmin of the parameters that the signals give.
     published_signals
         Weights and offsets of H3K27ac, DNase and contact as published in place of equal ones.
     exact
         The exact product of the two Beta distributions in place of the sum of their parameters.
+    rounded
+        Predict with the mean of the Beta distribution rounded where the mask is hard, as published. By default a hard
+        mask is to predict what it is on average in training, the probability that a draw opens the position.
     kl_weight
         Of the divergence of the mask from its prior.
     warmup
@@ -112,7 +117,8 @@ class Seq2ExpModel(MaskOutputs):
     hardens
         Shares of the training between which a hard mask turns from soft to hard, two numbers.
     contact
-        Key of ``obsm`` with contact, see :func:`genexp_scverse.pp.contact_track`; None for none.
+        Key of ``obsm`` with contact, see :func:`genexp_scverse.pp.contact_track`; None for none. The odds that a
+        position is open are in proportion to it; with `published_signals` it is a signal like any other.
     embeddings
         Key of ``obsm`` of DNA or chromatin with embeddings (genes x positions x channels) of the same windows, such as
         those of a pretrained DNA language model, which the generator reads beside the window; None for none. With
@@ -160,7 +166,7 @@ class Seq2ExpModel(MaskOutputs):
         "n_layers": Limit(1),
         "kernel_size": Limit(1),
         "prior_mean": Limit(1e-6, 1 - 1e-6, whole=False),
-        "prior_strength": Limit(1e-6, whole=False),
+        "prior_strength": Limit(1e-6, whole=False, optional=True),
         "signal_scale": Limit(1e-6, whole=False),
         "b_min": Limit(0, whole=False),
         "kl_weight": Limit(0, whole=False),
@@ -185,6 +191,7 @@ class Seq2ExpModel(MaskOutputs):
         "paper-hard": {
             **_PUBLISHED,
             "mask": "hard",
+            "rounded": True,
             "b_min": 0.0,
             "signal_scale": 1.0,
             "prior_mean": 0.45,
@@ -211,11 +218,12 @@ class Seq2ExpModel(MaskOutputs):
             "join": "product",
             "readout": "both",
             "prior_mean": 0.1,
-            "prior_strength": 1.0,
+            "prior_strength": None,
             "signal_scale": 0.3,
             "b_min": 0.1,
             "published_signals": False,
             "exact": False,
+            "rounded": False,
             "kl_weight": 0.01,
             "warmup": 0.2,
             "hardens": [0.5, 1.0],
@@ -263,6 +271,7 @@ class Seq2ExpModel(MaskOutputs):
             )
             raise InputError(msg)
         weight, offset = self._signal_terms(marks)
+        strength = hyper["prior_strength"]
         passed = ("width", "n_layers", "backbone", "kernel_size", "generator_reads", "join", "readout", "share_weights",
                   "warmup", "hardens",
                   "reverse_complement", "checkpoint", "n_hidden", "dropout", "kl_weight", "label_weight")  # fmt: skip
@@ -270,20 +279,21 @@ class Seq2ExpModel(MaskOutputs):
             len(marks),
             geometry=places,
             sequence=bool(setup["codes"]),
-            contact=hyper["contact"] is not None,
+            contact=None if hyper["contact"] is None else "signal" if hyper["published_signals"] else "factor",
             n_features=len(setup["features"]),
             n_given=0 if hyper["embeddings"] is None else self._channels(places),
             target=setup["target"],
             use_mask=hyper["mask"] != "none",
             mask={
                 "hard": hyper["mask"] == "hard",
+                "rounded": hyper["rounded"],
                 "exact": hyper["exact"],
                 "weight": weight,
                 "offset": offset,
                 "b_min": hyper["b_min"],
                 "scale": hyper["signal_scale"],
                 "prior_mean": hyper["prior_mean"],
-                "prior_strength": hyper["prior_strength"],
+                "prior_strength": PRIOR_STRENGTH[hyper["mask"]] if strength is None else strength,
             },
             backbone_settings=hyper["backbone_settings"] or {},
             **{k: hyper[k] for k in passed},
@@ -297,14 +307,12 @@ class Seq2ExpModel(MaskOutputs):
         return int(hyper["n_channels"])
 
     def _signal_terms(self, marks: list[str]) -> tuple[list[float], list[float]]:
-        """Weights and offsets of the tracks, and of contact as the last one."""
-        names = [*marks, *([CONTACT] if self.hyperparameters_["contact"] is not None else [])]
+        """Weights and offsets of the tracks, as published with contact as the last one."""
         if self.hyperparameters_["published_signals"]:
+            names = [*marks, *([CONTACT] if self.hyperparameters_["contact"] is not None else [])]
             terms = [PUBLISHED_SIGNALS.get(name, (0.4, OFFSET)) for name in names]
             return [t[0] for t in terms], [t[1] for t in terms]
-        rest = 1 - CONTACT_WEIGHT if CONTACT in names and marks else 1.0
-        weight = [rest / max(1, len(marks))] * len(marks) + ([1 - rest or 1.0] if CONTACT in names else [])
-        return weight, [OFFSET] * len(names)
+        return [1 / max(1, len(marks))] * len(marks), [OFFSET] * len(marks)
 
     def _tables(self, mdata, samples: list[str], **reading: Any) -> GeneTables:
         tables = super()._tables(mdata, samples, **reading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from genexp_scverse.nn.reverse_complement import ReverseComplementMean
 from genexp_scverse.nn.sequence_stem import SequenceStem, filter_step
 
 CONTACT, GIVEN = "contact", "given"
+LN_10 = math.log(10)
+LEAST_CONTACT = 0.01
+"""Share of the largest contact below which none counts: a measured 0 is a small number."""
 EVAL_POSITIONS = 2**18
 """Positions in a batch of evaluation."""
 UNDECAYED = ("bias", "norm", "log_decay", "step_bias", "skip")
@@ -38,7 +42,8 @@ class Seq2ExpModule(GeneModule):
     sequence
         Whether DNA is read.
     contact
-        Whether contact with the TSS is read, a track of every gene for all samples.
+        How contact with the TSS, a track of every gene for all samples, acts on the mask: ``factor`` of the odds that
+        a position is open, or ``signal`` like any other, as published; None where there is none.
     n_features
         Scalar features of a gene.
     n_given
@@ -69,7 +74,7 @@ class Seq2ExpModule(GeneModule):
         *,
         geometry: Geometry,
         sequence: bool,
-        contact: bool,
+        contact: str | None,
         n_features: int,
         n_given: int,
         target: str,
@@ -98,12 +103,13 @@ class Seq2ExpModule(GeneModule):
         self.graphable = False
         self.geometry, self.kl_weight = geometry, kl_weight
         self.join, self.readout, self.warmup, self.hardens = join, readout, warmup, tuple(hardens)
-        self.generator_reads = generator_reads if sequence and n_marks + contact else "both"
+        n_tracks = n_marks + (contact is not None)
+        self.n_signals, self.contact = n_tracks if contact == "signal" else n_marks, contact
+        self.generator_reads = generator_reads if sequence and n_tracks else "both"
         # of filters, where there is DNA
         step = filter_step(geometry.resolution, geometry.upstream + geometry.downstream)
         n_places = geometry.n_positions * (geometry.resolution // step if sequence else 1)
         self.eval_batch = max(1, EVAL_POSITIONS // n_places)
-        n_tracks = n_marks + contact
         self.stem = SequenceStem(width, geometry.resolution, step=step) if sequence else None
         self.tracks = nn.Conv1d(n_tracks, width, kernel_size, padding="same") if n_tracks else None
 
@@ -180,9 +186,12 @@ class Seq2ExpModule(GeneModule):
         there = torch.zeros(self.geometry.n_positions, dtype=torch.bool, device=logits.device)
         there[self.geometry.first_open : self.geometry.last_open] = True
         present = batch.get("present")
-        if present is not None and self.tracks is not None and CONTACT in batch:
+        if present is not None and self.contact == "signal":
             present = torch.cat([present, present.new_ones(len(present), 1)], dim=1)
-        return self.mask(logits, signals, present=present, open=there, blocked=batch.get("blocked"))
+        read = signals[:, : self.n_signals] if signals is not None and self.n_signals else None
+        factor = self._share_of_contact(batch[CONTACT]) if self.contact == "factor" else None
+        present = None if read is None else present
+        return self.mask(logits, read, present=present, contact=factor, open=there, blocked=batch.get("blocked"))
 
     def logits(
         self,
@@ -270,8 +279,14 @@ class Seq2ExpModule(GeneModule):
             else:
                 parts.append(bins.repeat_interleave(n // bins.shape[2], dim=2))
         if CONTACT in batch:
-            parts.append(F.interpolate(batch[CONTACT][:, None], n, mode="nearest"))
+            parts.append(F.adaptive_avg_pool1d(batch[CONTACT][:, None], n))
         return torch.cat(parts, dim=1)
+
+    def _share_of_contact(self, logged: torch.Tensor) -> torch.Tensor:
+        """Bring log10(1 + contact) to the positions, as a share of the largest; 1 where a gene has none."""
+        contact = torch.expm1(F.adaptive_avg_pool1d(logged[:, None].float(), self.geometry.n_positions)[:, 0] * LN_10)
+        largest = contact.amax(1, keepdim=True)
+        return torch.where(largest > 0, contact / largest.clamp(min=1e-12), 1.0).clamp(min=LEAST_CONTACT)
 
 
 class _Generator(nn.Module):
