@@ -49,6 +49,8 @@ class GeneTables:
         Source of DNA as codes, genes x bases, or None.
     present
         Samples x marks, 1 where the sample has the mark; None when every sample has all.
+    known
+        Which of the model's samples each one is, -1 for none of them; None where tracks tell samples apart.
     neighbors
         Which genes are the neighbours of each, or None.
     latents
@@ -66,6 +68,7 @@ class GeneTables:
     features: np.ndarray | None = None
     sequence: SequenceTable | None = None
     present: np.ndarray | None = None
+    known: np.ndarray | None = None
     neighbors: NeighborTable | None = None
     latents: torch.Tensor | None = None
     extra: dict[str, np.ndarray] = field(default_factory=dict)
@@ -87,6 +90,8 @@ class GeneTables:
             self._device["features"] = torch.as_tensor(self.features, device=device)
         if self.present is not None:
             self._device["present"] = torch.as_tensor(self.present, device=device)
+        if self.known is not None:
+            self._device["known"] = torch.as_tensor(self.known, device=device)
         if self.sequence is not None:
             self.sequence.to(device)
         self._device |= {k: torch.as_tensor(v, device=device) for k, v in self.extra.items()}
@@ -103,8 +108,8 @@ class GeneTables:
 
         Returns
         -------
-        ``level`` and ``label`` (B,); as there are ``features`` (B, features), ``codes`` (B, bases) and ``present`` (B,
-        marks); ``bins`` (B, marks, bins) or ``latent`` (B, units). With neighbours ``neighbor_bins`` or
+        ``level`` and ``label`` (B,); as there are ``features`` (B, features), ``codes`` (B, bases), ``sample`` (B,),
+        the position among those of the model, and ``present`` (B, marks); ``bins`` (B, marks, bins) or ``latent`` (B, units). With neighbours ``neighbor_bins`` or
         ``neighbor_latent`` (B, k, ...) and what :class:`NeighborTable` says of them.
         """
         if not self._device:
@@ -118,6 +123,8 @@ class GeneTables:
         batch |= {k: self._device[k][genes] for k in self.extra}
         if "present" in self._device:
             batch["present"] = self._device["present"][samples]
+        if "known" in self._device:
+            batch["sample"] = self._device["known"][samples]
         if self.sequence is not None:
             batch["codes"] = self.sequence.gather(genes)
         name = "bins" if self.latents is None else "latent"
@@ -191,11 +198,19 @@ def build_tables(
             msg = f"the model reads DNA in the window {setup['codes']} and the MuData has {window}: build it alike"
             raise InputError(msg)
         tables.sequence = SequenceTable(codes, flips(mdata, window, stranded), resident_bytes=resident_bytes)
+    if own_readouts(setup) > 1:
+        at = {s: i for i, s in enumerate(setup["samples"])}
+        tables.known = np.array([at.get(s, -1) for s in samples], np.int64)
     if setup["features"]:
         tables.features = np.asarray(arrays["features"], np.float32)
     if graph is not None:
         tables.neighbors = neighbor_table(mdata, graph, n_neighbors, samples=setup["samples"])
     return tables
+
+
+def own_readouts(setup: dict) -> int:
+    """Count the readouts of a network: one for each sample where there are no tracks to tell samples apart."""
+    return 1 if setup["marks"] else len(setup["samples"])
 
 
 def array_fields_checked(mdata: MuData, setup: dict):
