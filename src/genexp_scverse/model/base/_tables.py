@@ -108,9 +108,10 @@ class GeneTables:
 
         Returns
         -------
-        ``level`` and ``label`` (B,); as there are ``features`` (B, features), ``codes`` (B, bases), ``sample`` (B,),
-        the position among those of the model, and ``present`` (B, marks); ``bins`` (B, marks, bins) or ``latent`` (B, units). With neighbours ``neighbor_bins`` or
-        ``neighbor_latent`` (B, k, ...) and what :class:`NeighborTable` says of them.
+        ``level`` and ``label`` (B,); as there are ``features`` (B, features), ``codes`` (B, bases), ``present`` (B,
+        marks), ``sample`` (B,), its position among the model's; ``bins`` (B, marks, bins) or ``latent`` (B, units).
+        With neighbours ``neighbor_bins`` or ``neighbor_latent`` (B, k, ...) and what :class:`NeighborTable` says of
+        them.
         """
         if not self._device:
             self.to(genes.device)

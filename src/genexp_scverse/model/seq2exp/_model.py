@@ -68,8 +68,8 @@ class Seq2ExpModel(MaskOutputs):
     ``setting="paper-soft"`` and ``setting="paper-hard"`` are the published ones.
 
     DNA and signals are those of the MuData (``dna.obsm["codes"]``, ``chromatin.obsm["bins"]``, of one window), or of
-    the genome store that :func:`genexp_scverse.io.attach_genome` named. Where there are several samples and no tracks to
-    tell them apart, every sample has a readout of its own; a sample that was not there in training gets the mean of them.
+    the genome store that :func:`genexp_scverse.io.attach_genome` named. Where there are several samples and no tracks
+    to tell them apart, every sample has a readout of its own; one that was not there in training gets their mean.
 
     Parameters
     ----------
