@@ -52,15 +52,17 @@ PIECES_TRAINING = {"max_epochs": 8, "batch_size": 128, "lr": 4e-3, **QUIET}
 FOREST = {"n_trees": 200}
 GENES = {"backbone": "conv", "width": 32, "n_layers": 2, "join": "sum"}
 GENES_TRAINING = {"max_epochs": 12, "batch_size": 64, **QUIET}
-# an epoch has every gene at every time
-TIMES_TRAINING = {"max_epochs": 2, "batch_size": 256, **QUIET}
-RIDGE = "ridge"
+# 64 genes at 16 times and their mean
+TIMES_TRAINING = {"max_epochs": 12, "batch_size": 1088, **QUIET}
+# with tracks a gene is read anew at every time
+MARKED_TRAINING = {"max_epochs": 2, "batch_size": 256, **QUIET}
+RIDGE, MEAN = "ridge", "mean"
 
 
 class Fit(NamedTuple):
     """A row of the table: a model, how it is made and trained, and whether it reads what the ridge reads.
 
-    With `each` there is a model for every sample.
+    With `each` there is a model for every sample; with `parts` the samples are the mean over all and the deviations.
     """
 
     model: str
@@ -68,6 +70,7 @@ class Fit(NamedTuple):
     training: dict[str, Any]
     plain: bool = False
     each: bool = False
+    parts: bool = False
 
 
 def on_genes(resolution: int, others: str, training: dict[str, Any] = GENES_TRAINING) -> dict[str, Fit]:
@@ -92,8 +95,11 @@ FITS = {
     "marks": on_genes(165, "marks"),
     "both": on_genes(33, "marks and codons"),
     "times": on_genes(33, "codons", TIMES_TRAINING),
-    "times_marks": on_genes(33, "marks and codons", TIMES_TRAINING),
+    "times_marks": on_genes(33, "marks and codons", MARKED_TRAINING),
 }
+for mask in ("no mask", "soft"):
+    of_levels = FITS["times"][f"Seq2Exp, {mask}"]
+    FITS["times"][f"Seq2Exp, {mask}, mean and deviations"] = of_levels._replace(parts=True)
 INPUTS = {"mpra": ["pieces"], "expression": ["sequence", "marks", "both"], "cycle": ["times", "times_marks"]}
 
 
@@ -139,14 +145,17 @@ def fold_of(
             continue
         start = time.process_time()
         cls = gx.model.model_class(fit.model)
-        read = plain if fit.plain else mdata
+        read = plain if fit.plain else in_parts(mdata) if fit.parts else mdata
         parts = []
-        for of in [[s] for s in samples] if fit.each else [samples]:
+        for of in [[s] for s in samples] if fit.each else [list(read["rna"].var["sample"])]:
             cls.setup_mudata(read, target="expression", samples=of)
             model = cls(read, seed=args.seed, **fit.hyper)
             model.train(**fit.training)
             parts.append(model.predict(split=args.split))
-        predicted = pd.concat(parts, axis=1)[samples].set_axis(columns[label], axis=1)
+        predicted = pd.concat(parts, axis=1)
+        if fit.parts:
+            predicted = predicted.add(predicted[MEAN], axis=0)
+        predicted = predicted[samples].set_axis(columns[label], axis=1)
         table = pd.concat([table, predicted], axis=1)
         seconds = time.process_time() - start
         r = mean_pearson(level.to_numpy(), predicted.reindex(level.index).to_numpy(), [measured(level, predicted)])
@@ -160,6 +169,18 @@ def fold_of(
         # as Ensemble does
         made["mean of these but the first"] = sum(others) / len(others)
     return pd.concat(made, axis=1)
+
+
+def in_parts(mdata: MuData) -> MuData:
+    """Give the same genes with other samples: the mean level over all of them, and what each differs from it."""
+    level = mdata["rna"].to_df(layer="log")
+    parts = pd.concat([level.mean(axis=1).rename(MEAN), level.sub(level.mean(axis=1), axis=0)], axis=1)
+    rna = AnnData(parts.astype(np.float32), var=pd.DataFrame({"sample": parts.columns, "unit": "log"}, parts.columns))
+    rna.layers["log"] = rna.X.copy()
+    other = mdata.copy()
+    other.mod["rna"] = rna
+    other.update()
+    return other
 
 
 def measured(level: pd.DataFrame, predicted: pd.DataFrame) -> np.ndarray:

@@ -95,34 +95,6 @@ def test_dna_alone_is_learned(genes):
     assert model.evaluate(split="test")["pearson"].iloc[0] > 0.7
 
 
-def test_samples_without_tracks_are_told_apart(genes, tmp_path):
-    """What motifs raise in one sample they lower in the other."""
-    level = np.asarray(genes["rna"].X)[:, 0]
-    expression = pd.DataFrame({"up": level, "down": 5 - 2 * level}, index=genes.obs_names)
-    mdata = gx.io.from_bins(np.zeros((genes.n_obs, 1, 1)), genes=genes.obs_names, marks=["a"], sample="up",
-                            expression=expression[["up"]], unit="log", obs=genes.obs)  # fmt: skip
-    rna = AnnData(expression.to_numpy(np.float32), var=pd.DataFrame(index=expression.columns))
-    rna.var = pd.concat([mdata["rna"].var] * 2).set_axis(expression.columns).assign(sample=expression.columns)
-    rna.obs_names, rna.layers["log"] = genes.obs_names, rna.X.copy()
-    mdata = assemble_mudata(genes.obs, {"rna": rna, "dna": genes["dna"].copy()})
-    gx.model.Seq2ExpModel.setup_mudata(mdata, target="expression")
-    model = gx.model.Seq2ExpModel(mdata, **{**SMALL, "width": 16}, mask="none")
-    assert model.module.head.level.weight.shape == (2, 8)
-    model.train(8, lr=5e-3, batch_size=16, **QUIET)
-    assert (model.evaluate(split="test")["pearson"] > 0.7).all()
-    predicted = model.predict()
-    pd.testing.assert_frame_equal(model.predict(samples=["down", "up"])[["up", "down"]], predicted)
-    model.save(tmp_path / "model")
-    pd.testing.assert_frame_equal(gx.model.load(tmp_path / "model", mdata).predict(samples="down"), predicted[["down"]])
-    # a sample that is new: the mean readout, on the mean scale
-    new = mdata.copy()
-    new["rna"].var["sample"] = ["new", "down"]
-    mean, std = (np.array(list(model.fitted_[k].values())) for k in ("level_mean", "level_std"))
-    units = (predicted.to_numpy() - mean) / std
-    found = model.predict(new, samples="new")["new"]
-    np.testing.assert_allclose(found, units.mean(1) * std.mean() + mean.mean(), rtol=1e-4, atol=1e-5)
-
-
 def test_the_order_of_the_codes_matters_and_signal_too(genes):
     gx.model.Seq2ExpModel.setup_mudata(genes)
     model = trained(genes)

@@ -109,9 +109,11 @@ class GeneTables:
         Returns
         -------
         ``level`` and ``label`` (B,); as there are ``features`` (B, features), ``codes`` (B, bases), ``present`` (B,
-        marks), ``sample`` (B,), its position among the model's; ``bins`` (B, marks, bins) or ``latent`` (B, units).
-        With neighbours ``neighbor_bins`` or ``neighbor_latent`` (B, k, ...) and what :class:`NeighborTable` says of
-        them.
+        marks); ``bins`` (B, marks, bins) or ``latent`` (B, units). With neighbours ``neighbor_bins`` or
+        ``neighbor_latent`` (B, k, ...) and what :class:`NeighborTable` says of them.
+
+        Without tracks to tell several samples apart, what is read is that of every gene once, (genes, ...), with
+        ``gene`` (B,), the place of a pair's gene there, and ``sample`` (B,), its sample among those of the model.
         """
         if not self._device:
             self.to(genes.device)
@@ -119,13 +121,14 @@ class GeneTables:
             "level": self._device["level"][genes, samples],
             "label": self._device["label"][genes, samples],
         }
+        if "known" in self._device:
+            genes, batch["gene"] = torch.unique(genes, return_inverse=True)
+            batch["sample"] = self._device["known"][samples]
         if "features" in self._device:
             batch["features"] = self._device["features"][genes]
         batch |= {k: self._device[k][genes] for k in self.extra}
         if "present" in self._device:
             batch["present"] = self._device["present"][samples]
-        if "known" in self._device:
-            batch["sample"] = self._device["known"][samples]
         if self.sequence is not None:
             batch["codes"] = self.sequence.gather(genes)
         name = "bins" if self.latents is None else "latent"

@@ -159,9 +159,13 @@ class Seq2ExpModule(GeneModule):
             features = (batch["features"] - self.feature_mean) / self.feature_std
             latent = torch.cat([latent, torch.nan_to_num(features)], dim=1)
         latent = self.hidden(latent)
+        # a gene is read once for all of its samples
+        of_pairs = batch.get("gene", slice(None))
+        latent = latent[of_pairs]
         out = {**self.head(latent, batch.get("sample")), "latent": latent}
         if made is not None:
-            out |= {"mask": made.mask, "mask_mean": made.mean, "mask_std": made.std, "kl": made.kl}
+            masks = {"mask": made.mask, "mask_mean": made.mean, "mask_std": made.std}
+            out |= {"kl": made.kl, **{k: v[of_pairs] for k, v in masks.items()}}
         return out
 
     def masked(
