@@ -55,7 +55,7 @@ GENES_TRAINING = {"max_epochs": 12, "batch_size": 64, **QUIET}
 # 64 genes at 16 times and their mean
 TIMES_TRAINING = {"max_epochs": 12, "batch_size": 1088, **QUIET}
 # with tracks a gene is read anew at every time
-MARKED_TRAINING = {"max_epochs": 2, "batch_size": 256, **QUIET}
+MARKED_TRAINING = {"max_epochs": 1, "batch_size": 64, **QUIET}
 RIDGE, MEAN = "ridge", "mean"
 
 
