@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,14 @@ def main() -> None:
         table.to_csv(args.out / f"yeast_{args.task}.tsv", sep="\t", float_format="%.4f")
 
 
-def row(log, ours, linear, tests: list[np.ndarray], n: int) -> dict[str, float]:
-    """Mean Pearson over folds (and samples), its difference to the linear model, and intervals of both."""
+def row(log, ours, linear, tests: list[np.ndarray], n: int, blocks: np.ndarray | None = None) -> dict[str, float]:
+    """Mean Pearson over folds (and samples), its difference to the linear model, and intervals of both.
+
+    Intervals resample genes within folds, or whole `blocks` of them (a number for every gene).
+    """
     rng = np.random.default_rng(0)
-    drawn = [[rows[rng.integers(0, len(rows), len(rows))] for rows in tests] for _ in range(n)]
+    whole = [[rows[of] for of in _members(blocks[rows])] if blocks is not None else rows[:, None] for rows in tests]
+    drawn = [[_resampled(units, rng) for units in whole] for _ in range(n)]
     values = np.array([mean_pearson(log, ours, d) for d in drawn])
     differences = values - np.array([mean_pearson(log, linear, d) for d in drawn])
     low, high = np.percentile(values, [2.5, 97.5])
@@ -93,6 +98,16 @@ def row(log, ours, linear, tests: list[np.ndarray], n: int) -> dict[str, float]:
         "to_linear_low": less,
         "to_linear_high": more,
     }
+
+
+def _members(blocks: np.ndarray) -> list[np.ndarray]:
+    """Positions of the genes of every block."""
+    order = np.argsort(blocks, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(blocks[order])) + 1)
+
+
+def _resampled(units: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    return np.concatenate([units[i] for i in rng.integers(0, len(units), len(units))])
 
 
 def mean_pearson(log: np.ndarray, predicted: np.ndarray, folds: list[np.ndarray]) -> float:

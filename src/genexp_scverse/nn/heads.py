@@ -20,6 +20,8 @@ class ExpressionHead(nn.Module):
         ``label``, ``expression`` or ``both``.
     label_units
         Units of the label: 2 as in DeepChrome, 1 as in AttentiveChrome.
+    n_samples
+        Samples that have a readout of their own; 1 for one readout of all.
 
     Examples
     --------
@@ -28,17 +30,31 @@ class ExpressionHead(nn.Module):
     {'logit': (3,), 'level': (3,)}
     """
 
-    def __init__(self, n_in: int, target: str, *, label_units: int = 2):
+    def __init__(self, n_in: int, target: str, *, label_units: int = 2, n_samples: int = 1):
         super().__init__()
-        self.label = nn.Linear(n_in, label_units) if target in ("label", "both") else None
-        self.level = nn.Linear(n_in, 1) if target in ("expression", "both") else None
+        self.label_units = label_units
+        self.label = nn.Linear(n_in, n_samples * label_units) if target in ("label", "both") else None
+        self.level = nn.Linear(n_in, n_samples) if target in ("expression", "both") else None
 
-    def forward(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return ``logit`` (B,) and ``level`` (B,), as asked for, from `hidden` (B, n_in)."""
+    def forward(self, hidden: torch.Tensor, sample: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """Return ``logit`` (B,) and ``level`` (B,), as asked for, from `hidden` (B, n_in).
+
+        `sample` (B,) says whose readout is taken; -1, as None, is the mean over all.
+        """
         out = {}
         if self.label is not None:
-            units = self.label(hidden)
-            out["logit"] = units[:, 1] - units[:, 0] if units.shape[1] == 2 else units[:, 0]
+            units = self.label(hidden).unflatten(1, (-1, self.label_units))
+            out["logit"] = _of_sample(units[..., 1] - units[..., 0] if self.label_units == 2 else units[..., 0], sample)
         if self.level is not None:
-            out["level"] = self.level(hidden)[:, 0]
+            out["level"] = _of_sample(self.level(hidden), sample)
         return out
+
+
+def _of_sample(values: torch.Tensor, sample: torch.Tensor | None) -> torch.Tensor:
+    """Take one of (B, samples) for each gene."""
+    if values.shape[1] == 1:
+        return values[:, 0]
+    mean = values.mean(1)
+    if sample is None:
+        return mean
+    return torch.where(sample < 0, mean, values.gather(1, sample.clamp(min=0)[:, None])[:, 0])

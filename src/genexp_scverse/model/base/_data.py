@@ -11,11 +11,14 @@ import torch
 class PairBatches:
     """Iterate over pairs of gene and sample indices in batches, shuffled anew in every epoch when asked.
 
-    Under several processes each takes its share of the pairs.
+    With `by_gene` the samples of a gene stay together. Under several processes each takes its share of the pairs.
     """
 
-    def __init__(self, pairs: torch.Tensor, batch_size: int, *, shuffle: bool = False, seed: int = 0):
+    def __init__(
+        self, pairs: torch.Tensor, batch_size: int, *, shuffle: bool = False, seed: int = 0, by_gene: bool = False
+    ):
         self.pairs, self.batch_size, self.shuffle = pairs, int(batch_size), shuffle
+        self.gene = pairs[:, 0].unique(return_inverse=True)[1] if by_gene else None
         self.generator = torch.Generator().manual_seed(seed)
 
     def _share(self) -> tuple[int, int]:
@@ -24,14 +27,17 @@ class PairBatches:
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
 
+    def _shuffled(self) -> torch.Tensor:
+        if self.gene is None:
+            return torch.randperm(len(self.pairs), generator=self.generator)
+        return torch.randperm(int(self.gene.max()) + 1, generator=self.generator)[self.gene].argsort(stable=True)
+
     def __len__(self) -> int:
         per_process = len(self.pairs) // self._share()[1] if self._share()[1] > 1 else len(self.pairs)
         return -(-per_process // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = (
-            torch.randperm(len(self.pairs), generator=self.generator) if self.shuffle else torch.arange(len(self.pairs))
-        )
+        order = self._shuffled() if self.shuffle else torch.arange(len(self.pairs))
         rank, world = self._share()
         if world > 1:
             order = order[rank : len(order) // world * world : world]
@@ -42,9 +48,18 @@ class PairBatches:
 class PairData(lightning.LightningDataModule):
     """Training and validation pairs for the trainer."""
 
-    def __init__(self, train: torch.Tensor, valid: torch.Tensor, batch_size: int, seed: int, eval_batch: int):
+    def __init__(
+        self,
+        train: torch.Tensor,
+        valid: torch.Tensor,
+        batch_size: int,
+        seed: int,
+        eval_batch: int,
+        *,
+        by_gene: bool = False,
+    ):
         super().__init__()
-        self.eval_batch = eval_batch
+        self.eval_batch, self.by_gene = eval_batch, by_gene
         self.train_pairs, self.valid_pairs = train, valid
         self.batch_size, self.seed = batch_size, seed
         self.n_train, self.n_val = len(train), len(valid)
@@ -53,7 +68,7 @@ class PairData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> PairBatches:
         """Shuffled training pairs."""
-        return PairBatches(self.train_pairs, self.batch_size, shuffle=True, seed=self.seed)
+        return PairBatches(self.train_pairs, self.batch_size, shuffle=True, seed=self.seed, by_gene=self.by_gene)
 
     def val_dataloader(self) -> PairBatches | list:
         """Give validation pairs in order, in large batches."""

@@ -163,9 +163,7 @@ class GeneModel(SavedModel):
         rows = chosen_rows(mdata, self.setup_, split, indices)
         tables = self._tables(mdata, names, few=len(rows) < mdata.n_obs // 10)
         columns: dict[str, np.ndarray] = {}
-        for j, sample in enumerate(names):
-            pairs = np.stack([rows, np.full(len(rows), j)], axis=1)
-            out = self._predict_tables(tables, pairs)
+        for sample, out in zip(names, self._predict_samples(tables, rows), strict=True):
             if "level" in out:
                 mean, std = level_scale(self.fitted_, sample)
                 columns[sample] = (out["level"] * std + mean).astype(np.float32)
@@ -326,6 +324,15 @@ class GeneModel(SavedModel):
         seen = {str(g) for g in mdata.obs_names[np.unique(train[:, 0])]}
         self.fitted_["training_genes"] = sorted(seen.union(self.fitted_.get("training_genes", [])))
         return train, valid
+
+    def _predict_samples(self, tables: GeneTables, rows: np.ndarray) -> list[dict[str, np.ndarray]]:
+        """Predict genes in every sample of `tables`, gene by gene where it is then read once for all."""
+        n = len(tables.samples)
+        if tables.known is None:
+            return [self._predict_tables(tables, np.stack([rows, np.full(len(rows), j)], axis=1)) for j in range(n)]
+        pairs = np.stack([np.repeat(rows, n), np.tile(np.arange(n), len(rows))], axis=1)
+        out = self._predict_tables(tables, pairs)
+        return [{k: v[j::n] for k, v in out.items()} for j in range(n)]
 
     def _warn_of_training_genes(self, mdata: MuData, rows: np.ndarray, split: str | None) -> None:
         known = mdata.obs_names[rows].isin(self.fitted_["training_genes"])

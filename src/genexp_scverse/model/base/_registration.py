@@ -169,6 +169,7 @@ def resolve_setup(
         "n_bins": 0,
         "window": None,
         "features": [],
+        "sample_features": False,
         "scales": {},
         "units": {},
         "binning": None,
@@ -190,7 +191,8 @@ def resolve_setup(
         setup["samples"] = _measured_samples(mdata, mods[schema.RNA])
     dna = mdata.mod.get(mods[schema.DNA]) if schema.DNA in reads else None
     if dna is not None:
-        setup["features"], _ = feature_columns(dna.var, [])
+        setup["features"], columns = feature_columns(dna.var, setup["samples"])
+        setup["sample_features"] = bool((columns != columns[:1]).any())
         setup["dna"] = [plain(dna.uns.get(key)) for key in ("window", "sequence_features")]
     if sequence:
         _, setup["codes"] = codes_of(mdata, setup)

@@ -52,6 +52,8 @@ class GeneTables:
         Source of DNA as codes, genes x bases, or None.
     present
         Samples x marks, 1 where the sample has the mark; None when every sample has all.
+    known
+        Which of the model's samples each one is, -1 for none of them; None where tracks or features tell them apart.
     neighbors
         Which genes are the neighbours of each, or None.
     latents
@@ -70,6 +72,7 @@ class GeneTables:
     feature_columns: np.ndarray | None = None
     sequence: SequenceTable | None = None
     present: np.ndarray | None = None
+    known: np.ndarray | None = None
     neighbors: NeighborTable | None = None
     latents: torch.Tensor | None = None
     extra: dict[str, np.ndarray] = field(default_factory=dict)
@@ -92,6 +95,8 @@ class GeneTables:
             self._device["feature_columns"] = torch.as_tensor(self.feature_columns, device=device)
         if self.present is not None:
             self._device["present"] = torch.as_tensor(self.present, device=device)
+        if self.known is not None:
+            self._device["known"] = torch.as_tensor(self.known, device=device)
         if self.sequence is not None:
             self.sequence.to(device)
         self._device |= {k: torch.as_tensor(v, device=device) for k, v in self.extra.items()}
@@ -108,9 +113,13 @@ class GeneTables:
 
         Returns
         -------
-        ``level`` and ``label`` (B,); as there are ``features`` (B, features), ``codes`` (B, bases) and ``present`` (B,
+        ``level`` and ``label`` (B,); as there are ``features`` (B, features), ``codes`` (B, bases), ``present`` (B,
         marks); ``bins`` (B, marks, bins) or ``latent`` (B, units). With neighbours ``neighbor_bins`` or
         ``neighbor_latent`` (B, k, ...) and what :class:`NeighborTable` says of them.
+
+        Without tracks or features to tell several samples apart, what is read is that of every gene once, (genes,
+        ...), with ``gene`` (B,), the place of a pair's gene there, and ``sample`` (B,), its sample among those of the
+        model.
         """
         if not self._device:
             self.to(genes.device)
@@ -118,8 +127,13 @@ class GeneTables:
             "level": self._device["level"][genes, samples],
             "label": self._device["label"][genes, samples],
         }
+        if "known" in self._device:
+            genes, batch["gene"] = torch.unique(genes, return_inverse=True)
+            batch["sample"] = self._device["known"][samples]
         if "features" in self._device:
-            batch["features"] = self._device["features"][genes[:, None], self._device["feature_columns"][samples]]
+            # genes that are read once for all samples have features that are the same in all
+            of = self._device["feature_columns"][slice(1) if "known" in self._device else samples]
+            batch["features"] = self._device["features"][genes[:, None], of]
         batch |= {k: self._device[k][genes] for k in self.extra}
         if "present" in self._device:
             batch["present"] = self._device["present"][samples]
@@ -196,6 +210,9 @@ def build_tables(
             msg = f"the model reads DNA in the window {setup['codes']} and the MuData has {window}: build it alike"
             raise InputError(msg)
         tables.sequence = SequenceTable(codes, flips(mdata, window, stranded), resident_bytes=resident_bytes)
+    if own_readouts(setup) > 1:
+        at = {s: i for i, s in enumerate(setup["samples"])}
+        tables.known = np.array([at.get(s, -1) for s in samples], np.int64)
     if setup["features"]:
         x = np.asarray(arrays["features"], np.float32)
         names, columns = feature_columns(mdata.mod[mods[schema.DNA]].var, samples)
@@ -210,6 +227,11 @@ def build_tables(
     if graph is not None:
         tables.neighbors = neighbor_table(mdata, graph, n_neighbors, samples=setup["samples"])
     return tables
+
+
+def own_readouts(setup: dict) -> int:
+    """Count the readouts of a network: one for each sample where neither tracks nor features tell samples apart."""
+    return 1 if setup["marks"] or setup["sample_features"] else len(setup["samples"])
 
 
 def array_fields_checked(mdata: MuData, setup: dict):

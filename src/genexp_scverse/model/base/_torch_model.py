@@ -252,8 +252,10 @@ class TorchGeneModel(GeneModel):
         # scvi-tools' runner replaces the history, so what was there is put back in front of the new epochs
         before, self.history_ = self.history, {}
         data = PairData(
-            torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed, self.module.eval_batch
-        )
+            torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed, self.module.eval_batch,
+            # a gene is then read once for all samples
+            by_gene=tables.known is not None,
+        )  # fmt: skip
         keep = KeepBest(0 if before is None else len(before))
         if before is not None and len(valid) and (stage is None or stage in before["stage"].to_numpy()):
             # what follows may not lose what an earlier training, of this stage, has reached

@@ -16,6 +16,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError
+from genexp_scverse._logging import logger
 from genexp_scverse.model.base import GeneModel
 from genexp_scverse.model.base._statistics import standardised
 from genexp_scverse.model.base._tables import GeneTables
@@ -84,6 +85,13 @@ class SklearnModel(GeneModel):
         mdata = self._data(None)
         train, _ = self._fit_statistics(mdata)
         tables = standardised(self._tables(mdata, self.setup_["samples"]), self.fitted_)
+        if tables.known is not None:
+            logger.warning(
+                "%s reads the same of a gene in all %d samples and tells them apart by mean and spread alone: train "
+                "one model for each with samples=[...]",
+                type(self).__name__,
+                len(tables.samples),
+            )
         x = self._features(tables, train)
         level, label = tables.level[train[:, 0], train[:, 1]], tables.label[train[:, 0], train[:, 1]]
         classifier, regressor = self._estimators(seed)

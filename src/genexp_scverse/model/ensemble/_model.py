@@ -392,8 +392,9 @@ class Ensemble(GeneModel):
 
 
 class _Asked(NamedTuple):
-    """What is to be predicted, in place of tables."""
+    """What is to be predicted, in place of tables; members have tables of their own."""
 
     mdata: MuData
     samples: list[str]
     genes: np.ndarray
+    known: None = None

@@ -12,7 +12,7 @@ from genexp_scverse import schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import Limit
-from genexp_scverse.model.base._tables import GeneTables
+from genexp_scverse.model.base._tables import GeneTables, own_readouts
 from genexp_scverse.model.seq2exp._beside import beside, channels_of
 from genexp_scverse.model.seq2exp._geometry import Geometry, geometry
 from genexp_scverse.model.seq2exp._mask_outputs import MaskOutputs
@@ -68,7 +68,8 @@ class Seq2ExpModel(MaskOutputs):
     ``setting="paper-soft"`` and ``setting="paper-hard"`` are the published ones.
 
     DNA and signals are those of the MuData (``dna.obsm["codes"]``, ``chromatin.obsm["bins"]``, of one window), or of
-    the genome store that :func:`genexp_scverse.io.attach_genome` named.
+    the genome store that :func:`genexp_scverse.io.attach_genome` named. Where there are several samples and no tracks
+    to tell them apart, every sample has a readout of its own; one that was not there in training gets their mean.
 
     Parameters
     ----------
@@ -282,6 +283,7 @@ class Seq2ExpModel(MaskOutputs):
             contact=None if hyper["contact"] is None else "signal" if hyper["published_signals"] else "factor",
             n_features=len(setup["features"]),
             n_given=0 if hyper["embeddings"] is None else self._channels(places),
+            n_samples=own_readouts(setup),
             target=setup["target"],
             use_mask=hyper["mask"] != "none",
             mask={

@@ -48,6 +48,8 @@ class Seq2ExpModule(GeneModule):
         Scalar features of a gene.
     n_given
         Channels of the embeddings that are given to the generator, 0 for none.
+    n_samples
+        Samples that have a readout of their own.
     target
         ``label``, ``expression`` or ``both``.
     use_mask
@@ -77,6 +79,7 @@ class Seq2ExpModule(GeneModule):
         contact: str | None,
         n_features: int,
         n_given: int,
+        n_samples: int,
         target: str,
         use_mask: bool,
         mask: Mapping[str, Any],
@@ -135,7 +138,7 @@ class Seq2ExpModule(GeneModule):
             layers += [nn.Dropout(dropout), nn.Linear(n_read, n), nn.GELU()]
             n_read = n
         self.hidden = nn.Sequential(*layers)
-        self.head = ExpressionHead(n_read, target)
+        self.head = ExpressionHead(n_read, target, n_samples=n_samples)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Predict from ``codes`` (B, bases) and ``bins`` (B, marks, bins), as there are.
@@ -163,9 +166,13 @@ class Seq2ExpModule(GeneModule):
             features = (batch["features"] - self.feature_mean) / self.feature_std
             latent = torch.cat([latent, torch.nan_to_num(features)], dim=1)
         latent = self.hidden(latent)
-        out = {**self.head(latent), "latent": latent}
+        # a gene is read once for all of its samples
+        of_pairs = batch.get("gene", slice(None))
+        latent = latent[of_pairs]
+        out = {**self.head(latent, batch.get("sample")), "latent": latent}
         if made is not None:
-            out |= {"mask": made.mask, "mask_mean": made.mean, "mask_std": made.std, "kl": made.kl}
+            masks = {"mask": made.mask, "mask_mean": made.mean, "mask_std": made.std}
+            out |= {"kl": made.kl, **{k: v[of_pairs] for k, v in masks.items()}}
         return out
 
     def masked(
