@@ -34,7 +34,10 @@ from sklearn.preprocessing import StandardScaler
 import genexp_scverse as gx
 
 LONG = {"upstream": 100_000, "downstream": 100_000, "bin_size": 500}
-SHORT = {"upstream": 1_000, "downstream": 1_000, "bin_size": 50}
+SHORTER = {
+    "2 kb": {"upstream": 1_000, "downstream": 1_000, "bin_size": 50},
+    "20 kb": {"upstream": 10_000, "downstream": 10_000, "bin_size": 500},
+}
 RESOLUTION = 2_000
 NETWORK: dict[str, Any] = {
     "backbone": "conv",
@@ -62,7 +65,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "top signal": {"mask": "none", "fixed": "signal"},
     "nearest": {"mask": "none", "fixed": "distance"},
     "random": {"mask": "none", "fixed": "random"},
-    "2 kb": {"short": True},
+    "2 kb": {"window": "2 kb"},
+    "20 kb": {"window": "20 kb"},
 }
 MEANS = {"soft and trees": ("soft", "trees")}
 """Rows that are the mean of others."""
@@ -111,13 +115,15 @@ def main() -> None:
 
 
 class Data:
-    """Genes with the long and the short window, their features, levels and folds."""
+    """Genes with the long and the shorter windows, their features, levels and folds."""
 
     def __init__(self, folder: Path, peaks: Path | None):
         self.folder = folder
-        self.long, self.short = (self._built(window) for window in (LONG, SHORT))
+        self.long = self._built(LONG)
+        self.shorter = {name: self._built(window) for name, window in SHORTER.items()}
         gx.pp.contact_track(self.long, **{**LONG, "bin_size": RESOLUTION})
-        gx.pp.contact_track(self.short, **SHORT)
+        for name, window in SHORTER.items():
+            gx.pp.contact_track(self.shorter[name], **window)
         self.level = np.asarray(self.long["rna"].layers["log"])[:, 0]
         self.fold = self.long.obs["fold"].astype(int).to_numpy()
         self.at_peaks = np.zeros(len(self.fold), bool)
@@ -175,21 +181,21 @@ def fit(data: Data, name: str, fold: int, seed: int) -> dict[str, Any]:
         found |= {"predicted": estimator.predict(x[test]), "predicted_valid": estimator.predict(x[valid])}
         return found | {"seconds": time.perf_counter() - start, "parameters": 0}
     spec = dict(NETWORKS[name])
-    fixed, short = spec.pop("fixed", None), spec.pop("short", False)
-    mdata = data.short if short else data.long
+    fixed, window = spec.pop("fixed", None), spec.pop("window", None)
+    mdata = data.long if window is None else data.shorter[window]
     gx.pp.split_by_fold(data.long, test=fold, valid=following)
     if fixed is not None:
         mdata = data.masked(fixed)
     gx.pp.split_by_fold(mdata, test=fold, valid=following)
     gx.model.Seq2ExpModel.setup_mudata(mdata, target="expression")
-    places = {} if short else {"resolution": RESOLUTION}
+    places = {"resolution": RESOLUTION} if window is None else {}
     model = gx.model.Seq2ExpModel(mdata, seed=seed, **NETWORK, **places, **spec)
     model.train(enable_progress_bar=False, **TRAIN)
     seconds = time.perf_counter() - start
     said = {k: model.predict(indices=found[k].tolist()).iloc[:, 0].to_numpy() for k in ("test", "valid")}
     found |= {"predicted": said["test"], "predicted_valid": said["valid"], "seconds": seconds}
     found["parameters"] = model.n_parameters
-    if spec.get("mask") != "none" and not short:
+    if spec.get("mask") != "none" and window is None:
         found["mask"] = model.get_mask(mdata[test].copy(), key_added=None).mean
     of = test[data.at_peaks[test]]
     if fixed == "signal" and len(of):
