@@ -41,7 +41,8 @@ def test_impossible_hyperparameters_are_said(name, arguments, message):
 def test_every_numeric_hyperparameter_has_a_limit(name):
     cls = gx.model.model_class(name)
     numeric = {k for k, v in cls.defaults().items() if isinstance(v, int | float | list) and not isinstance(v, bool)}
-    assert set(cls.limits) == numeric
+    assert {k for k, limit in cls.limits.items() if not limit.optional} == numeric
+    assert all(cls.defaults()[k] is None for k, limit in cls.limits.items() if limit.optional)
 
 
 @pytest.mark.parametrize("name", list(gx.model.MODELS))
