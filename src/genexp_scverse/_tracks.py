@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,20 +28,29 @@ class Tracks(NamedTuple):
     """How errors call it."""
 
 
-def one_sample(tracks: Tracks, sample: str | None) -> str:
-    """Name the sample that is meant; without a name there must be just one.
+FEW_WINDOWS = 256
+"""Training genes whose windows in a genome store are read to fit the scaling."""
+
+
+def few_of(rows: np.ndarray) -> np.ndarray:
+    """Choose the genes to fit the scaling on in a genome store: of windows of bases some tell as much as all."""
+    return np.sort(np.random.default_rng(0).permutation(rows)[:FEW_WINDOWS])
+
+
+def one_sample(samples: Iterable[Any], sample: str | None, source: str) -> str:
+    """Name the sample of `samples` that is meant; without a name there must be just one. `source` is what has them.
 
     Raises
     ------
     InputError
         When there are several, or none of that name.
     """
-    there = list(dict.fromkeys(tracks.var["sample"].astype(str)))
-    if sample is None and len(there) > 1:
-        msg = f"{tracks.source} holds {len(there)} samples ({some(there, 6)}): choose one with sample="
+    there = list(dict.fromkeys(map(str, samples)))
+    if sample is None and len(there) != 1:
+        msg = f"{source} holds {len(there)} samples ({some(there, 6)}): choose one with sample="
         raise InputError(msg)
     if sample is not None and sample not in there:
-        msg = f"{tracks.source} has no sample {sample!r}: its samples are {some(there, 6)}"
+        msg = f"{source} has no sample {sample!r}: its samples are {some(there, 6)}"
         raise InputError(msg)
     return there[0] if sample is None else sample
 

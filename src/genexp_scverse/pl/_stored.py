@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from genexp_scverse import _tracks
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._scores import gene_names
@@ -39,16 +40,7 @@ def samples(mdata: MuData, name: str = RNA) -> list[str]:
 
 def one_sample(mdata: MuData, sample: str | None, name: str = RNA) -> str:
     """Return the sample that is meant; without a name there must be just one."""
-    there = list(dict.fromkeys(samples(mdata, name)))
-    if sample is None:
-        if len(there) == 1:
-            return there[0]
-        msg = f'mdata["{name}"] holds {len(there)} samples ({some(there, 6)}): choose one with sample='
-        raise InputError(msg)
-    if sample not in there:
-        msg = f'mdata["{name}"] has no sample {sample!r}: its samples are {some(there, 6)}'
-        raise InputError(msg)
-    return sample
+    return _tracks.one_sample(samples(mdata, name), sample, f'mdata["{name}"]')
 
 
 def genes_of(mdata: MuData, split: str | None) -> np.ndarray:
@@ -150,14 +142,7 @@ def table_metric(frame: pd.DataFrame, metric: str) -> None:
 
 def table_of_sample(frame: pd.DataFrame, sample: str | None) -> tuple[pd.DataFrame, str]:
     """Rows of one sample, and its name; without a name there must be just one."""
-    there = list(dict.fromkeys(frame["sample"].astype(str)))
-    if sample is None and len(there) > 1:
-        msg = f"the table holds {len(there)} samples ({some(there, 6)}): choose one with sample="
-        raise InputError(msg)
-    if sample is not None and sample not in there:
-        msg = f"the table has no sample {sample!r}: its samples are {some(there, 6)}"
-        raise InputError(msg)
-    name = there[0] if sample is None else sample
+    name = _tracks.one_sample(frame["sample"], sample, "the table")
     return frame[frame["sample"].astype(str) == name], name
 
 

@@ -154,7 +154,7 @@ def _chosen(stored: Tracks | None, wanted: Sequence[str] | None, sample: str | N
     mark, of = stored.var["mark"].astype(str), stored.var["sample"].astype(str)
     if wanted is not None and set(wanted) <= set(mark.index):
         return {name: mark[name] for name in wanted}
-    sample = one_sample(stored, sample)
+    sample = one_sample(stored.var["sample"], sample, stored.source)
     of_sample = {mark[name]: name for name in mark.index[of == sample]}
     if wanted is None:
         return {name: m for m, name in of_sample.items()}

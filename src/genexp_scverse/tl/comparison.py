@@ -107,6 +107,8 @@ def compare(
     else:
         setup = {}
     counted = _with_kmers(mdata, models, setup) if missing and models else None
+    if counted is not None:
+        setup["modalities"] = {**setup["modalities"], schema.DNA: schema.DNA}
     of_label = dict.fromkeys(models, mdata)
     for label, name in missing.items():
         logger.info("Training a %s for comparison", label)
@@ -183,7 +185,7 @@ def _common_setup(models: Mapping[str, GeneModel]) -> dict:
 
 
 def _with_kmers(mdata: MuData, models: Mapping[str, GeneModel], setup: dict) -> MuData | None:
-    """Give baselines something to read of bare DNA: a light copy with k-mers, named in `setup`."""
+    """Give baselines something to read of bare DNA, a light copy with k-mers; None where they have what they read."""
     dna = next((m.setup_["modalities"][schema.DNA] for m in models.values() if m.setup_["codes"]), None)
     if dna is None or any(setup["modalities"][role] for role in (schema.CHROMATIN, schema.DNA)):
         return None
@@ -195,7 +197,6 @@ def _with_kmers(mdata: MuData, models: Mapping[str, GeneModel], setup: dict) -> 
         raise InputError(msg)
     light = _trials.light_copy(mdata, setup["modalities"][schema.RNA])
     pp.sequence_features(light, k=4)
-    setup["modalities"] = {**setup["modalities"], schema.DNA: dna}
     return light
 
 

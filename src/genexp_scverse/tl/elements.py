@@ -232,7 +232,7 @@ class _Able:
         self.scores, self.places = scores, places
         self.exclude = (PROMOTER if opened is None else None) if exclude is None else exclude
         """Bases; None for the positions that are always open."""
-        self.opened = (0, 0) if opened is None else opened
+        self.opened = opened
         self.size = int(scores.window["bin_size"])
         ends = pd.Series(places.chrom).map(sizes) if sizes else pd.Series(np.nan, index=range(len(places.chrom)))
         self.end = ends.fillna(np.iinfo(np.int64).max // 2).to_numpy(np.int64)
@@ -242,7 +242,7 @@ class _Able:
         n = self.scores.values.shape[1]
         at = np.arange(n + 1) * self.size
         closed = np.ones(n, bool)
-        if self.exclude is None:
+        if self.opened is not None:
             closed[slice(*self.opened)] = False
         for rows, block in blocks_of(self.scores.values, np.flatnonzero(self.places.known)):
             edges = self.places.start[rows, None] + at
@@ -251,7 +251,8 @@ class _Able:
             if self.exclude:
                 tss = self.places.tss[rows, None]
                 able &= (end - 1 <= tss - self.exclude) | (start >= tss + self.exclude)
-            able &= along_genome(np.tile(closed, (len(rows), 1)), self.places.reverse[rows])
+            elif self.exclude is None:
+                able &= along_genome(np.tile(closed, (len(rows), 1)), self.places.reverse[rows])
             yield rows, along_genome(block, self.places.reverse[rows]), able
 
 

@@ -19,7 +19,7 @@ from genexp_scverse._scores import (
     signed_distance,
     store_scores,
 )
-from genexp_scverse._tracks import StoreBins, Tracks, one_sample, tracks_of
+from genexp_scverse._tracks import StoreBins, Tracks, few_of, one_sample, store_tracks, tracks_of
 from genexp_scverse.pp.scaler import SignalScaler
 from genexp_scverse.schema import CHROMATIN, DNA, SPLIT
 from genexp_scverse.tl.elements import share_cut
@@ -140,14 +140,13 @@ def _positions(mdata: MuData, like: str | None, windows: Any) -> tuple[str, dict
         scores = scores_of(mdata, like, next(iter(samples_of(mdata, like)), None))
         return scores.modality, scores.window
     if windows is not None:
-        of_store = {k: getattr(windows, k) for k in ("upstream", "downstream", "bin_size", "stranded")}
         if len(windows) * windows.n_bins > MOST:
             msg = (
                 f"{windows.n_bins} bins of {windows.bin_size} bases for {len(windows)} genes are too many scores to "
                 "store: name a stored mask whose positions to take by like="
             )
             raise InputError(msg)
-        return CHROMATIN if CHROMATIN in mdata.mod else DNA, of_store
+        return CHROMATIN if CHROMATIN in mdata.mod else DNA, dict(store_tracks(windows).window or {})
     for name in (CHROMATIN, DNA):
         window = mdata.mod[name].uns.get("window") if name in mdata.mod else None
         if window is not None and int(window.get("bin_size", 0)):
@@ -169,7 +168,7 @@ def _of_sample(mdata: MuData, sample: str | None, windows: Any) -> tuple[Tracks,
             "windows=gx.io.genome_windows(mdata) of a genome store that has some, or take another kind of mask"
         )
         raise InputError(msg)
-    return tracks, one_sample(tracks, sample)
+    return tracks, one_sample(tracks.var["sample"], sample, tracks.source)
 
 
 def _signal(mdata: MuData, found: Tracks, sample: str, window: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
@@ -189,8 +188,7 @@ def _signal(mdata: MuData, found: Tracks, sample: str, window: dict[str, Any], s
     train = rows if SPLIT not in mdata.obs else np.flatnonzero((mdata.obs[SPLIT] == "train").to_numpy(bool))
     train = train if len(train) else rows
     if isinstance(bins, StoreBins):
-        # as models do: windows of bases, of which some tell as much as all
-        train = np.sort(np.random.default_rng(0).permutation(train)[:256])
+        train = few_of(train)
     scaler = SignalScaler().fit(bins, scales, marks, train, tracks=tracks)
     values = np.empty(shape, np.float32)
     for at, block in blocks_of(bins, rows, tracks):

@@ -10,6 +10,7 @@ import numpy as np
 from genexp_scverse import pp, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
+from genexp_scverse._tracks import few_of
 from genexp_scverse.model.base._registration import split_values
 from genexp_scverse.model.base._sources import tracks_of
 from genexp_scverse.model.base._tables import GeneTables, targets
@@ -18,9 +19,6 @@ from genexp_scverse.pp.scaler import SignalScaler
 
 if TYPE_CHECKING:
     from mudata import MuData
-
-FEW_WINDOWS = 256
-"""Training genes whose windows in a genome store are read to fit the scaling."""
 
 
 def ensure_split(mdata: MuData, split_key: str) -> None:
@@ -70,8 +68,7 @@ def fit_statistics(mdata: MuData, setup: dict, transform: str) -> dict[str, Any]
     if setup["marks"]:
         chromatin = tracks_of(mdata, setup)
         if setup["genome"]:
-            # windows of bases: some genes tell as much as all
-            training = np.sort(np.random.default_rng(0).permutation(training)[:FEW_WINDOWS])
+            training = few_of(training)
         var = chromatin.var
         used = var["sample"].isin(samples) & var["mark"].isin(setup["marks"])
         fitted["scaler"] = _fit_scaler(
