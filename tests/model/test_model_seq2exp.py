@@ -323,6 +323,25 @@ def test_a_genome_store_gives_what_arrays_give(tmp_path):
     pd.testing.assert_frame_equal(again.predict(), ours.predict())
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("backbone", ["ssd", "mamba", "conv"])
+def test_gpu_gives_the_same_numbers_from_a_genome_store(backbone, tmp_path):
+    paths = gx.datasets.simulate(tmp_path, n_genes=60, n_chroms=3)
+    files = {"genes": paths.genes, "expression": paths.expression, "unit": "tpm", "fasta": paths.genome}
+    mdata = gx.io.build_mudata(**files, upstream=8, downstream=8)
+    gx.pp.split_by_chromosome(mdata, test=["chr1"], valid=["chr2"])
+    gx.io.write_genome(tmp_path / "genome", fasta=paths.genome, sheet=paths.sheet)
+    gx.io.attach_genome(mdata, tmp_path / "genome", upstream=320, downstream=320)
+    gx.model.Seq2ExpModel.setup_mudata(mdata, samples=["A"])
+    model = trained(mdata, resolution=16, backbone=backbone)
+    on_cpu = model.predict()
+    model.to_device("cuda:0")
+    pd.testing.assert_frame_equal(model.predict(), on_cpu, rtol=1e-3, atol=1e-3)
+    model.train(2, accelerator="gpu", batch_size=4, precision="bf16-mixed", enable_progress_bar=False)
+    assert np.isfinite(model.predict().to_numpy(dtype=float)).all()
+
+
 # settings and errors
 
 

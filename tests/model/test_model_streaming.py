@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -19,7 +20,8 @@ import torch
 from small_models import make_mdata, make_model
 
 from genexp_scverse import InputError, _rows
-from genexp_scverse.model.base import _signal, _spool
+from genexp_scverse.model.base import _data, _signal, _spool
+from genexp_scverse.model.base._data import PairBatches, ReadAhead
 from genexp_scverse.model.base._signal import SignalTable
 from genexp_scverse.model.base._spool import Spool
 from genexp_scverse.pp.scaler import SignalScaler
@@ -135,6 +137,58 @@ def test_records_come_back_in_any_order():
         np.testing.assert_array_equal(spool.read(at), records[at])
     with pytest.raises(OSError, match="was cut short"):
         spool.read(np.array([50]))
+
+
+def test_threads_may_read_at_once():
+    records = np.arange(4000, dtype=np.float32).reshape(1000, 4)
+    spool = Spool(1000, (4,))
+    spool.write(0, records)
+    wanted = [np.random.default_rng(i).integers(0, 1000, 50) for i in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        for at, found in zip(wanted, pool.map(spool.read, wanted), strict=True):
+            np.testing.assert_array_equal(found, records[at])
+
+
+class Tables:
+    """What reads ahead wants to know of tables; every reading is noted, and that of gene 7 fails."""
+
+    resident, on_gpu = False, True
+
+    def __init__(self):
+        self.read_of = []
+
+    def read(self, genes, samples):
+        self.read_of.append(genes.tolist())
+        if 7 in genes:
+            raise OSError("the disk is gone")
+        return {"bins": 10 * genes}
+
+
+def test_batches_that_are_read_ahead_keep_their_order():
+    pairs, tables = torch.arange(20).repeat(2, 1).T, Tables()
+    ahead = ReadAhead(PairBatches(pairs + 10, 3, shuffle=True, seed=1), tables)
+    batches = list(ahead)
+    assert len(ahead) == len(batches) == 7
+    expected = list(PairBatches(pairs + 10, 3, shuffle=True, seed=1))
+    for (genes, samples, read), (genes_, samples_) in zip(batches, expected, strict=True):
+        assert torch.equal(genes, genes_)
+        assert torch.equal(samples, samples_)
+        assert torch.equal(read["bins"], 10 * genes)
+    tables.resident = True
+    assert all(len(batch) == 2 for batch in ahead)
+
+
+def test_what_fails_ahead_fails_at_its_batch_and_who_stops_stops_the_reading():
+    pairs, tables = torch.arange(60).repeat(2, 1).T, Tables()
+    seen = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        seen.extend(genes.tolist() for genes, *_ in ReadAhead(PairBatches(pairs, 2), tables))
+    assert seen == [[0, 1], [2, 3], [4, 5]]
+    tables = Tables()
+    batches = iter(ReadAhead(PairBatches(pairs, 1), tables))
+    next(batches)
+    batches.close()
+    assert len(tables.read_of) <= 1 + _data.THREADS
 
 
 def open_spools() -> int:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from genexp_scverse import InputError
-from genexp_scverse.nn.mamba import MambaLayer, _by_kernel, selective_scan
+from genexp_scverse.nn.mamba import MambaLayer, _by_kernel, _kernel, selective_scan
 from genexp_scverse.nn.ssd import SSDLayer, scan_states, ssd
 
 
@@ -129,6 +129,21 @@ def test_arguments_of_the_kernel_have_its_layout():
 
     arguments = selective_arguments(40)
     assert_same(_by_kernel(kernel, *arguments), selective_scan(*arguments), arguments)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available() or _kernel() is None, reason="needs a CUDA device and mamba_ssm")
+@pytest.mark.parametrize("length", [1, 33, 1500])
+def test_the_kernel_gives_the_same_numbers(length):
+    plain = selective_arguments(length)
+    moved = [each.detach().float().cuda().requires_grad_() for each in plain]
+    ours, theirs = selective_scan(*plain), selective_scan(*moved)
+    torch.testing.assert_close(theirs.cpu().double(), ours, rtol=1e-4, atol=1e-4)
+    slope = torch.randn_like(ours)
+    wanted = torch.autograd.grad((ours * slope).sum(), plain)
+    found = torch.autograd.grad((theirs * slope.float().cuda()).sum(), moved)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.cpu().double(), other, rtol=1e-3, atol=1e-3)
 
 
 def causal(x, weight, bias):

@@ -1,11 +1,21 @@
-"""Batches of (gene, sample) pairs as index tensors."""
+"""Batches of (gene, sample) pairs as index tensors, and what lies on disk of them read ahead."""
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
+
+if TYPE_CHECKING:
+    from genexp_scverse.model.base._tables import GeneTables
+
+THREADS = 4
+"""Batches that are read at once for a GPU, which computes one sooner than a thread reads it."""
 
 
 class PairBatches:
@@ -45,8 +55,40 @@ class PairBatches:
         yield from zip(genes.split(self.batch_size), samples.split(self.batch_size), strict=True)
 
 
+class ReadAhead:
+    """Iterate over `batches` of `tables`: genes, samples, and where any of it lies on disk what `gather` wants of it.
+
+    A GPU gets batches read by several threads into memory that it can copy from by itself, a CPU the next batch read by
+    one thread. Order and numbers are those without.
+    """
+
+    def __init__(self, batches: PairBatches, tables: GeneTables):
+        self.batches, self.tables = batches, tables
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        if self.tables.resident:
+            yield from self.batches
+            return
+        n_ahead = THREADS if self.tables.on_gpu else 1
+        waiting: deque[tuple[Any, ...]] = deque()
+        with ThreadPoolExecutor(n_ahead, thread_name_prefix="read_ahead") as pool:
+            try:
+                for genes, samples in self.batches:
+                    waiting.append((genes, samples, pool.submit(self.tables.read, genes, samples)))
+                    if len(waiting) > n_ahead:
+                        genes, samples, read = waiting.popleft()
+                        yield genes, samples, read.result()
+                for genes, samples, read in waiting:
+                    yield genes, samples, read.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
 class PairData(lightning.LightningDataModule):
-    """Training and validation pairs for the trainer."""
+    """Training and validation pairs for the trainer, which lives on with it when `tables` are gone."""
 
     def __init__(
         self,
@@ -55,21 +97,25 @@ class PairData(lightning.LightningDataModule):
         batch_size: int,
         seed: int,
         eval_batch: int,
-        *,
-        by_gene: bool = False,
+        tables: GeneTables,
     ):
         super().__init__()
-        self.eval_batch, self.by_gene = eval_batch, by_gene
+        self.eval_batch, self.tables = eval_batch, weakref.proxy(tables)
         self.train_pairs, self.valid_pairs = train, valid
         self.batch_size, self.seed = batch_size, seed
         self.n_train, self.n_val = len(train), len(valid)
         # scvi-tools' runner keeps these as the model's train_indices and validation_indices
         self.train_idx, self.val_idx = (pairs[:, 0].unique().numpy() for pairs in (train, valid))
 
-    def train_dataloader(self) -> PairBatches:
+    def train_dataloader(self) -> ReadAhead:
         """Shuffled training pairs."""
-        return PairBatches(self.train_pairs, self.batch_size, shuffle=True, seed=self.seed, by_gene=self.by_gene)
+        # a gene is then read once for all samples
+        by_gene = self.tables.known is not None
+        pairs = PairBatches(self.train_pairs, self.batch_size, shuffle=True, seed=self.seed, by_gene=by_gene)
+        return ReadAhead(pairs, self.tables)
 
-    def val_dataloader(self) -> PairBatches | list:
+    def val_dataloader(self) -> ReadAhead | list:
         """Give validation pairs in order, in large batches."""
-        return PairBatches(self.valid_pairs, max(self.batch_size, self.eval_batch)) if len(self.valid_pairs) else []
+        if not len(self.valid_pairs):
+            return []
+        return ReadAhead(PairBatches(self.valid_pairs, max(self.batch_size, self.eval_batch)), self.tables)

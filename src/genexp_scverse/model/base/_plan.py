@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import lightning
@@ -10,7 +11,6 @@ import torch
 from scipy.special import expit
 
 from genexp_scverse.metrics import evaluate_predictions
-from genexp_scverse.model.base._data import PairBatches
 from genexp_scverse.model.base._graphed import GraphedStep, hooked, recordable
 from genexp_scverse.model.base._module import GeneModule
 from genexp_scverse.model.base._tables import GeneTables
@@ -106,15 +106,17 @@ class SupervisedPlan(lightning.LightningModule):
         """Tell the network how much of the training is done."""
         self.module.advance(self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """Loss of a batch of (gene, sample) pairs."""
+    def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> torch.Tensor:
+        """Loss of a batch of (gene, sample) pairs, with what was read of them ahead."""
         loss = self.loss(*batch) if self.automatic_optimization else self._stepped(batch)
         self._train_loss.append(loss.detach())
         return loss
 
-    def loss(self, genes: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+    def loss(
+        self, genes: torch.Tensor, samples: torch.Tensor, read: dict[str, torch.Tensor] | None = None
+    ) -> torch.Tensor:
         """Gather a batch of (gene, sample) pairs and return its loss."""
-        inputs = self.tables.gather(genes, samples)
+        inputs = self.tables.gather(genes, samples, read)
         return self.module.loss(self.module(inputs), inputs)
 
     def _stepped(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -131,7 +133,7 @@ class SupervisedPlan(lightning.LightningModule):
             schedule.step()
         return loss
 
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Any, ...], batch_idx: int) -> None:
         """Keep outputs and targets until the epoch is over."""
         inputs = self.tables.gather(*batch)
         outputs = self.module(inputs)
@@ -149,15 +151,15 @@ class SupervisedPlan(lightning.LightningModule):
         self.log("validation_loss", self.validation["valid_loss"], sync_dist=True)
         self.log("validation_score", self.validation["valid_score"], sync_dist=True)
 
-    def score(self, batches: PairBatches) -> float:
+    def score(self, batches: Iterable[tuple[Any, ...]]) -> float:
         """Score the present weights on validation pairs, outside of training."""
         training = self.module.training
         self.module.eval()
         device = self.module.device
         self.tables.to(device)
         with torch.no_grad():
-            for i, (genes, samples) in enumerate(batches):
-                self.validation_step((genes.to(device), samples.to(device)), i)
+            for i, (genes, samples, *read) in enumerate(batches):
+                self.validation_step((genes.to(device), samples.to(device), *read), i)
         self.module.train(training)
         return self._measured()["valid_score"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genexp_scverse._rows import on_disk
+from genexp_scverse._rows import BLOCK_BYTES, on_disk
 from genexp_scverse.io.fasta import reverse_complement
 from genexp_scverse.model.base._signal import STREAMED_BYTES
 
@@ -42,7 +42,10 @@ class SequenceTable:
             return
         spared = self.resident_bytes if device.type == "cuda" or not on_disk(self.codes) else STREAMED_BYTES
         if int(np.prod(self.codes.shape)) <= min(self.resident_bytes, spared):
-            self._table = torch.from_numpy(self._rows(np.arange(self.codes.shape[0]))).to(device)
+            n_genes, length = self.codes.shape
+            self._table = torch.empty((n_genes, length), dtype=torch.uint8, device=device)
+            for rows in torch.arange(n_genes).split(max(1, BLOCK_BYTES // max(1, length))):
+                self._table[rows[0] : rows[-1] + 1] = torch.from_numpy(self._rows(rows.numpy())).to(device)
 
     def gather(self, genes: torch.Tensor) -> torch.Tensor:
         """Codes of the genes, (B, bases) uint8, on their device."""

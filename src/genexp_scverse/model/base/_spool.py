@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 
 import numpy as np
 
@@ -46,6 +47,8 @@ class Spool:
         free = shutil.disk_usage(self.folder).free
         if free < self._needed:
             raise InputError(self._no_room(free))
+        # threads share the place in the file
+        self._one_by_one = threading.Lock()
         self._file = tempfile.TemporaryFile(prefix="genexp_", buffering=0)  # noqa: SIM115 - open as long as the spool
 
     def write(self, first: int, records: np.ndarray) -> None:
@@ -73,9 +76,10 @@ class Spool:
             number, size = self._file.fileno(), self.record_bytes
             for start, stop, first in runs:
                 os.posix_fadvise(number, first * size, (stop - start) * size, os.POSIX_FADV_WILLNEED)
-        for start, stop, first in runs:
-            self._file.seek(first * self.record_bytes)
-            self._fill(raw[start * self.record_bytes : stop * self.record_bytes])
+        with self._one_by_one:
+            for start, stop, first in runs:
+                self._file.seek(first * self.record_bytes)
+                self._fill(raw[start * self.record_bytes : stop * self.record_bytes])
         out = np.empty_like(found)
         out[order] = found
         return out

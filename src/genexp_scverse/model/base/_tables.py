@@ -84,6 +84,11 @@ class GeneTables:
         signal = self.signal is None or self.latents is not None or self.signal.resident
         return signal and (self.sequence is None or self.sequence.resident)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether batches go to a GPU."""
+        return bool(self._device) and self._device["level"].is_cuda
+
     def to(self, device: torch.device | str) -> GeneTables:
         """Move what fits to `device`; later batches come from there."""
         self._device = {
@@ -108,8 +113,20 @@ class GeneTables:
             self.signal.to(device)
         return self
 
-    def gather(self, genes: torch.Tensor, samples: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Collect inputs and targets of the (gene, sample) pairs.
+    def read(self, genes: torch.Tensor, samples: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Read what lies on disk of the pairs for :meth:`gather`, on the CPU; threads may do so at once."""
+        found = {}
+        if self.sequence is not None and not self.sequence.resident:
+            found["codes"] = self.sequence.gather(genes if self.known is None else torch.unique(genes))
+        if self.signal is not None and self.latents is None and not self.signal.resident:
+            found["bins"] = self.signal.gather(genes, samples)
+        # the copy to a GPU then runs beside its work
+        return {k: v.pin_memory() for k, v in found.items()} if self.on_gpu else found
+
+    def gather(
+        self, genes: torch.Tensor, samples: torch.Tensor, read: dict[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Collect inputs and targets of the (gene, sample) pairs; `read` is what :meth:`read` gave for them.
 
         Returns
         -------
@@ -123,6 +140,7 @@ class GeneTables:
         """
         if not self._device:
             self.to(genes.device)
+        read = read or {}
         batch = {
             "level": self._device["level"][genes, samples],
             "label": self._device["label"][genes, samples],
@@ -138,10 +156,10 @@ class GeneTables:
         if "present" in self._device:
             batch["present"] = self._device["present"][samples]
         if self.sequence is not None:
-            batch["codes"] = self.sequence.gather(genes)
+            batch["codes"] = self.sequence.gather(genes) if "codes" not in read else read["codes"].to(genes.device)
         name = "bins" if self.latents is None else "latent"
         if self.signal is not None or self.latents is not None:
-            batch[name] = self._inputs(genes, samples)
+            batch[name] = self._inputs(genes, samples) if name not in read else read[name].to(genes.device)
         if self.neighbors is not None:
             index, described = self.neighbors.gather(genes)
             batch |= described

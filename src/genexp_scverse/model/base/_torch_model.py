@@ -21,7 +21,7 @@ from scvi.train import TrainRunner
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import _save
-from genexp_scverse.model.base._data import PairBatches, PairData
+from genexp_scverse.model.base._data import PairBatches, PairData, ReadAhead
 from genexp_scverse.model.base._fitting import KeepBest, interruptible
 from genexp_scverse.model.base._model import GeneModel
 from genexp_scverse.model.base._module import GeneModule
@@ -252,15 +252,13 @@ class TorchGeneModel(GeneModel):
         # scvi-tools' runner replaces the history, so what was there is put back in front of the new epochs
         before, self.history_ = self.history, {}
         data = PairData(
-            torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed, self.module.eval_batch,
-            # a gene is then read once for all samples
-            by_gene=tables.known is not None,
-        )  # fmt: skip
+            torch.as_tensor(train), torch.as_tensor(valid), options["batch_size"], seed, self.module.eval_batch, tables
+        )
         keep = KeepBest(0 if before is None else len(before))
         if before is not None and len(valid) and (stage is None or stage in before["stage"].to_numpy()):
             # what follows may not lose what an earlier training, of this stage, has reached
             best = self.fitted_["best_epoch"] if stage is None else self.fitted_["best_epochs"][stage]
-            keep.start_from(self.module, plan.score(PairBatches(data.valid_pairs, self.module.eval_batch)), best)
+            keep.start_from(self.module, plan.score(data.val_dataloader()), best)
         callbacks = [keep, *trainer.pop("callbacks", [])]
         if early_stopping:
             # Lightning's own: that of scvi-tools prints to standard output
@@ -327,8 +325,8 @@ class TorchGeneModel(GeneModel):
         training = self.module.training
         self.module.eval()
         with torch.inference_mode():
-            for genes, samples in PairBatches(torch.as_tensor(pairs), self.module.eval_batch):
-                outputs = self.module(tables.gather(genes.to(device), samples.to(device)))
+            for genes, samples, *read in ReadAhead(PairBatches(torch.as_tensor(pairs), self.module.eval_batch), tables):
+                outputs = self.module(tables.gather(genes.to(device), samples.to(device), *read))
                 for name in names:
                     if name in outputs:
                         out.setdefault(name, []).append(outputs[name].float().cpu().numpy())

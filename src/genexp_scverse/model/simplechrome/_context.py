@@ -46,9 +46,11 @@ class ContextTables(GeneTables):
             self.codes = self.codes.to(device)
         return self
 
-    def gather(self, genes: torch.Tensor, samples: torch.Tensor) -> dict[str, torch.Tensor]:
+    def gather(
+        self, genes: torch.Tensor, samples: torch.Tensor, read: dict[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
         """Collect inputs and targets; ``neighbor_latent`` (B, k, units) beside those of :class:`GeneTables`."""
-        batch = super().gather(genes, samples)
+        batch = super().gather(genes, samples, read)
         assert self.around is not None and self.codes is not None
         index, described = self.around.gather(genes)
         others = torch.where(index < 0, genes[:, None], index)
