@@ -190,12 +190,13 @@ def test_ssd_layer_is_its_equations():
     gate, values, step_in = (rms(x, p["norm.weight"]) @ p["into.weight"].T).split([12, 18, 3], -1)
     y = 0
     for d in (0, 1):
-        q = {name.split(".", 2)[2]: each for name, each in p.items() if name.startswith(f"directions.{d}.")}
         u, step = (each.flip(1) if d else each for each in (values, step_in))
-        u, b, c = F.silu(causal(u, q["conv.weight"], q["conv.bias"])).split([12, 3, 3], -1)
+        u, b, c = F.silu(causal(u, p["conv.weight"][18 * d : 18 * d + 18], p["conv.bias"][18 * d : 18 * d + 18])).split(
+            [12, 3, 3], -1
+        )
         heads = u.unflatten(-1, (3, 4))
-        step = F.softplus(step + q["step_bias"])
-        out = ssd_loop(heads * step[..., None], -q["log_decay"].exp() * step, b, c) + heads * q["skip"][:, None]
+        step = F.softplus(step + p["step_bias"][d])
+        out = ssd_loop(heads * step[..., None], -p["log_decay"][d].exp() * step, b, c) + heads * p["skip"][d][:, None]
         y = y + (out.flip(1) if d else out).flatten(2)
     expected = x + rms(y * F.silu(gate), p["gated_norm.weight"]) @ p["out.weight"].T
     torch.testing.assert_close(layer(x), expected)
@@ -203,8 +204,8 @@ def test_ssd_layer_is_its_equations():
 
 def test_steps_at_the_start_are_in_the_published_range():
     for layer in (MambaLayer(64), SSDLayer(64, head_size=1)):
-        for direction in layer.directions:
-            step = F.softplus(direction.step_bias)
+        for step_bias in layer.step_bias if isinstance(layer, SSDLayer) else [d.step_bias for d in layer.directions]:
+            step = F.softplus(step_bias)
             assert 1e-3 <= step.min() < 2e-3
             assert 0.05 < step.max() <= 0.1 + 1e-6
 
