@@ -345,11 +345,14 @@ def test_gpu_gives_the_same_numbers_from_a_genome_store(backbone, tmp_path):
 # settings and errors
 
 
-def test_a_hard_mask_has_a_weak_prior_unless_one_is_given(genes):
+def test_a_hard_mask_ends_with_a_weak_prior_unless_one_is_given(genes):
     gx.model.Seq2ExpModel.setup_mudata(genes)
-    for hyper, strength in (({}, 1.0), ({"mask": "hard"}, 0.1), ({"mask": "hard", "prior_strength": 2.0}, 2.0)):
-        mask = gx.model.Seq2ExpModel(genes, **SMALL, **hyper).module.mask
-        assert mask.prior == pytest.approx((strength, 9 * strength))
+    given = {"mask": "hard", "prior_strength": 2.0}
+    for hyper, first, last in (({}, 1.0, 1.0), ({"mask": "hard"}, 1.0, 0.1), (given, 2.0, 2.0)):
+        module = gx.model.Seq2ExpModel(genes, **SMALL, **hyper).module.train()
+        for progress, strength in ((0.5, first), (1.0, last)):
+            module.advance(progress)
+            assert module.mask.prior == pytest.approx((strength, 9 * strength))
 
 
 @pytest.mark.parametrize("setting", ["paper-soft", "paper-hard"])

@@ -264,6 +264,19 @@ def test_contact_is_a_factor_of_the_odds_and_of_those_of_the_prior(inputs, hard)
         torch.testing.assert_close(out.mean / (1 - out.mean), contact * plain / (1 - plain))
 
 
+def test_the_prior_of_a_hard_mask_is_the_soft_one_as_long_as_it_is_soft(inputs):
+    mask = BetaMask(**MARKS, hard=True, prior_mean=0.2, prior_strength=0.1, soft_strength=1.6)
+    ours = Beta(*mask.parameters_of(*inputs))
+    for softness, strength in ((1.0, 1.6), (0.75, 0.8), (0.5, 0.4), (0.0, 0.1)):
+        mask.train().softness = softness
+        prior = Beta(*(torch.tensor(p, dtype=torch.float64) for p in (strength, 4 * strength)))
+        torch.testing.assert_close(mask(*inputs).kl, kl_divergence(ours, prior).mean())
+    # what is reported is measured alike from epoch to epoch
+    mask.eval().softness = 1.0
+    assert mask.prior == pytest.approx((0.1, 0.4))
+    assert BetaMask(**MARKS, prior_strength=0.1, prior_mean=0.2).prior == pytest.approx((0.1, 0.4))
+
+
 def test_training_draws_and_evaluation_does_not(inputs):
     mask = BetaMask(**MARKS)
     assert not torch.equal(mask(*inputs).mask, mask(*inputs).mask)

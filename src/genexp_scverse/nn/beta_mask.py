@@ -77,6 +77,9 @@ class BetaMask(nn.Module):
         r, the share of the mask that is expected to be open, between 0 and 1.
     prior_strength
         k, greater than 0: the first parameter of the prior. Large values are a prior that is hard to move.
+    soft_strength
+        k in training while a hard mask is soft; with `softness` s it is soft_strength^s prior_strength^(1 - s). By
+        default prior_strength.
 
     Raises
     ------
@@ -106,12 +109,14 @@ class BetaMask(nn.Module):
         scale: float = 10.0,
         prior_mean: float = 0.1,
         prior_strength: float = 10.0,
+        soft_strength: float | None = None,
     ):
         super().__init__()
-        _check_settings(weight, offset, b_min, scale, prior_mean, prior_strength)
+        soft_strength = prior_strength if soft_strength is None else soft_strength
+        _check_settings(weight, offset, b_min, scale, prior_mean, prior_strength, soft_strength)
         self.hard, self.rounded, self.exact, self.b_min, self.scale = hard, rounded, exact, b_min, scale
         self.openness = self.softness = 0.0
-        self.prior = prior_parameters(prior_mean, prior_strength)
+        self.prior_mean, self.prior_strength, self.soft_strength = prior_mean, prior_strength, soft_strength
         self.register_buffer("weight", torch.tensor(weight, dtype=torch.float32))
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32))
         self.weight: torch.Tensor
@@ -175,6 +180,13 @@ class BetaMask(nn.Module):
             forced = forced.expand_as(a)
             kl = divergence.masked_fill(forced, 0).sum() / (~forced).sum().clamp(min=1)
             return MaskOutput(mask, mean, std.masked_fill(forced, 0), kl.to(a.dtype))
+
+    @property
+    def prior(self) -> tuple[float, float]:
+        """Parameters of the prior: of the soft mask's while a hard one is still soft in training."""
+        softness = self.softness if self.hard and self.training else 0.0
+        strength = self.soft_strength**softness * self.prior_strength ** (1 - softness)
+        return prior_parameters(self.prior_mean, strength)
 
     def parameters_of(
         self, logits: torch.Tensor | None, signals: torch.Tensor | None, present: torch.Tensor | None = None
@@ -327,7 +339,9 @@ def _full(x: torch.Tensor) -> torch.Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _check_settings(weight, offset, b_min: float, scale: float, prior_mean: float, prior_strength: float) -> None:
+def _check_settings(
+    weight, offset, b_min: float, scale: float, prior_mean: float, prior_strength: float, soft_strength: float
+) -> None:
     if len(weight) != len(offset):
         msg = f"{len(weight)} weights and {len(offset)} offsets of signals: give one of each for every signal"
         raise InputError(msg)
@@ -338,6 +352,7 @@ def _check_settings(weight, offset, b_min: float, scale: float, prior_mean: floa
         ("scale", scale, scale > 0, "greater than 0"),
         ("prior_mean", prior_mean, 0 < prior_mean < 1, "between 0 and 1"),
         ("prior_strength", prior_strength, prior_strength > 0, "greater than 0"),
+        ("soft_strength", soft_strength, soft_strength > 0, "greater than 0"),
     ):
         if not good:
             msg = f"{name} of BetaMask is {value}: it has to be {mend}"

@@ -99,8 +99,8 @@ class Seq2ExpModel(MaskOutputs):
         ``both``: what the predictor says at the TSS, and the sum of what it says of all that is open; ``center``:
         the former alone.
     prior_mean, prior_strength
-        r and k of the prior Beta(k, k (1 - r) / r); by default k is 1, and 0.1 where the mask is hard: a draw from
-        that prior opens a position with probability 0.08 then, and not 0.002.
+        r and k of the prior Beta(k, k (1 - r) / r); by default k is 1, and falls to 0.1 while a mask turns hard: a
+        draw from that prior opens a position with probability 0.08 then, and not 0.002.
     signal_scale, b_min
         s and bmin of the parameters that the signals give.
     published_signals
@@ -296,6 +296,7 @@ class Seq2ExpModel(MaskOutputs):
                 "scale": hyper["signal_scale"],
                 "prior_mean": hyper["prior_mean"],
                 "prior_strength": PRIOR_STRENGTH[hyper["mask"]] if strength is None else strength,
+                "soft_strength": PRIOR_STRENGTH["soft"] if strength is None else strength,
             },
             backbone_settings=hyper["backbone_settings"] or {},
             **{k: hyper[k] for k in passed},
