@@ -280,6 +280,17 @@ def test_a_collapsed_mask_is_said_once(genes, caplog, logits, said):
     assert len(re.findall(said, caplog.text)) == 1
 
 
+def test_a_hard_mask_is_not_said_to_be_shut_while_it_is_soft(genes, caplog):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    for hardens, said in (([0.9, 1.0], 0), ([0.0, 1.0], 1)):
+        model = gx.model.Seq2ExpModel(genes, **SMALL, b_min=0.0, signal_scale=1e-3, mask="hard", hardens=hardens)
+        with torch.no_grad():
+            model.module.generator.logits.bias.copy_(torch.tensor([-20.0, 20.0]))
+        caplog.clear()
+        model.train(4, lr=1e-6, limit_train_batches=3, **QUIET)
+        assert caplog.text.count("next to nothing") == said
+
+
 def test_both_strands_say_the_same(genes):
     gx.model.Seq2ExpModel.setup_mudata(genes)
     model = trained(genes, reverse_complement=True)
