@@ -1,11 +1,13 @@
 """Whether Seq2Exp finds elements that no track tells from decoys: a simulated genome with and without its motif.
 
     python benchmarks/decoys.py --out results
+    python benchmarks/decoys.py --seeds 0 1 2 3 4 5 --out results
 
 Around every gene lie six elements with signal in two tracks, a third of them true: these carry a motif, the others its
 letters shuffled, and stretches with the motif lack signal. The average precision is that of the mean mask against
 the true elements, over the positions of all genes of two held-out chromosomes but those around the TSS that are always
-open; for a track it is that of its signal. ``shuffled`` has no motif anywhere: nothing tells true from decoy.
+open; for a track it is that of its signal. Every seed is another genome. The first is run again with the letters of all
+motifs shuffled (``motif`` is False): nothing tells true from decoy there.
 """
 
 from __future__ import annotations
@@ -27,50 +29,52 @@ MASKS = ("soft", "hard", "none")
 
 
 def main() -> None:
-    """Simulate, train every mask with and without motifs, print and save the table."""
+    """Simulate, train every mask, print means over genomes and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--genes", type=int, default=4000)
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--backbone", default="conv")
-    parser.add_argument("--max-epochs", type=int, default=6)
+    parser.add_argument("--max-epochs", type=int, default=10)
     parser.add_argument("--split", choices=("valid", "test"), default="test")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--mask", action="append", choices=MASKS, help="only these")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    rows = []
-    for shuffled in (False, True):
+    rows: list[dict] = []
+    for seed, shuffled in [(args.seeds[0], True), *[(seed, False) for seed in args.seeds]]:
         with tempfile.TemporaryDirectory() as folder:
-            mdata, truth = simulated(Path(folder), shuffled, args)
+            mdata, truth = simulated(Path(folder), shuffled, seed, args)
         chosen = (mdata.obs["split"] == args.split).to_numpy()
+        genome = {"motif": not shuffled, "seed": seed}
         for mask in args.mask or MASKS:
             start = time.perf_counter()
             model = gx.model.Seq2ExpModel(
-                mdata, mask=mask, backbone=args.backbone, resolution=args.resolution, seed=args.seed
+                mdata, mask=mask, backbone=args.backbone, resolution=args.resolution, seed=seed
             )
             model.train(args.max_epochs, enable_progress_bar=sys.stderr.isatty())
-            row = {"motif": not shuffled, "scored": f"mask, {mask}", "seconds": time.perf_counter() - start}
+            row = {**genome, "scored": f"mask, {mask}", "seconds": time.perf_counter() - start}
             outside = outside_center(model)
-            if not rows or rows[-1]["motif"] == shuffled:
-                rows += tracks(mdata, truth, chosen, outside, shuffled)
+            if mask == (args.mask or MASKS)[0]:
+                rows += [{**genome, **each} for each in tracks(mdata, truth, chosen, outside)]
             row["pearson"] = float(model.evaluate(split=args.split)["pearson"].iloc[0])
             if mask != "none":
                 mean = model.get_mask().mean[chosen][:, outside]
                 row |= {"average_precision": precision(truth[chosen][:, outside], mean), "open": mean.mean()}
             rows.append(row)
             sys.stderr.write(f"{row}\n")
-    table = pd.DataFrame(rows)[["motif", "scored", "average_precision", "pearson", "open", "seconds"]]
-    table.to_csv(sys.stdout, sep="\t", index=False, float_format="%.3f")
+    table = pd.DataFrame(rows)
+    measured = ["average_precision", "pearson", "open", "seconds"]
+    means = table.groupby(["motif", "scored"], sort=False)[measured].mean()
+    means.to_csv(sys.stdout, sep="\t", float_format="%.3f")
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        table.to_csv(args.out / "decoys.tsv", sep="\t", index=False, float_format="%.4f")
+        columns = ["motif", "seed", "scored", *measured]
+        table[columns].to_csv(args.out / "decoys.tsv", sep="\t", index=False, float_format="%.4f")
 
 
-def simulated(folder: Path, shuffled: bool, args: argparse.Namespace):
+def simulated(folder: Path, shuffled: bool, seed: int, args: argparse.Namespace):
     """Build the MuData of a simulated genome, and which of its positions lie in true elements."""
-    files = gx.datasets.simulate_elements(
-        folder, n_genes=args.genes, reach=REACH, shuffle_motifs=shuffled, seed=args.seed
-    )
+    files = gx.datasets.simulate_elements(folder, n_genes=args.genes, reach=REACH, shuffle_motifs=shuffled, seed=seed)
     mdata = gx.io.build_mudata(
         files.sheet,
         genes=files.genes,
@@ -94,13 +98,12 @@ def outside_center(model) -> np.ndarray:
     return kept
 
 
-def tracks(mdata, truth: np.ndarray, chosen: np.ndarray, outside: np.ndarray, shuffled: bool) -> list[dict]:
+def tracks(mdata, truth: np.ndarray, chosen: np.ndarray, outside: np.ndarray) -> list[dict]:
     """Score the positions by the signal of every track."""
     bins = np.asarray(mdata["chromatin"].obsm["bins"], np.float32)
     signal = bins.reshape(*bins.shape[:2], truth.shape[1], -1).mean(3)
     return [
         {
-            "motif": not shuffled,
             "scored": f"signal, {mark}",
             "average_precision": precision(truth[chosen][:, outside], signal[chosen, i][:, outside]),
         }
