@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     rows: list[dict] = []
-    for seed, shuffled in [(args.seeds[0], True), *[(seed, False) for seed in args.seeds]]:
+    for seed, shuffled in [*[(seed, False) for seed in args.seeds], (args.seeds[0], True)]:
         with tempfile.TemporaryDirectory() as folder:
             mdata, truth = simulated(Path(folder), shuffled, seed, args)
         chosen = (mdata.obs["split"] == args.split).to_numpy()
