@@ -9,7 +9,7 @@ from matplotlib.patches import StepPatch
 from scored import made, stored
 
 import genexp_scverse as gx
-from genexp_scverse import InputError
+from genexp_scverse import InputError, _rows
 
 GENES = [("a", 500, "+"), ("b", 560, "-"), ("c", 900, "+")]
 
@@ -171,3 +171,31 @@ def test_tracks_of_a_genome_store_are_drawn(tmp_path):
     np.testing.assert_allclose(steps(ax).values, windows.signal([row], [0])[0, 0, ::-1][1499:2499], rtol=1e-6)
     with pytest.raises(InputError, match=r"the genome store .* holds 2 samples \(.*\): choose one with sample="):
         gx.pl.locus(mdata, gene, mask=None, windows=windows)
+
+
+def test_tracks_of_a_genome_store_are_summarised(tmp_path, monkeypatch):
+    # a few genes in a block
+    monkeypatch.setattr(_rows, "BLOCK_BYTES", 4 * 2 * 500 * 4)
+    paths = gx.datasets.simulate(tmp_path, n_genes=30, n_chroms=2)
+    window = {"upstream": 3000, "downstream": 2000}
+    mdata = gx.io.build_mudata(paths.sheet, genes=paths.genes, bin_size=50, **window)
+    gx.io.write_genome(tmp_path / "genome", sheet=paths.sheet, bin_size=10)
+    gx.io.attach_genome(mdata, tmp_path / "genome", **window)
+    windows = gx.io.genome_windows(mdata)
+    gx.tl.fixed_mask(mdata, "random", sample="A", key_added="mask")
+    table = gx.tl.call_elements(None, mdata, key="mask", threshold=0.9)
+    (_, ax, _, _) = gx.pl.elements(mdata, key="mask", sample="A", windows=windows)
+    tracks = np.flatnonzero(windows.tracks["sample"] == "A")
+    signal = windows.signal(np.arange(30), tracks)
+    inside = np.zeros((30, 500), bool)
+    for gene, start, end in table[["gene_id", "start", "end"]].itertuples(index=False):
+        row = mdata.obs_names.get_loc(gene)
+        tss, minus = int(mdata.obs["tss"].iloc[row]), mdata.obs["strand"].iloc[row] == "-"
+        at = tss - 3000 + 10 * np.arange(500) if not minus else tss + 3001 - 10 * (np.arange(500) + 1)
+        inside[row] |= (at + 10 > start) & (at < end)
+    assert 0.01 < inside.mean() < 0.5
+    expected = [
+        [signal[:, t][which].mean() / signal[:, t].mean() for t in range(len(tracks))] for which in (inside, ~inside)
+    ]
+    np.testing.assert_allclose([bar.get_width() for bar in ax.patches], np.ravel(expected), rtol=1e-4)
+    assert ax.get_title() == f"Elements take {100 * inside.mean():.2g} % of the windows"

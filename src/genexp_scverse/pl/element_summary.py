@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,9 +12,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._rows import blocks_of
-from genexp_scverse._scores import Scores, covered, intervals_of, places_of, scores_of
-from genexp_scverse.pl import _stored, _style
-from genexp_scverse.schema import BINS, CHROMATIN
+from genexp_scverse._scores import Places, Scores, covered, intervals_of, places_of, scores_of
+from genexp_scverse._tracks import one_sample, tracks_of
+from genexp_scverse.pl import _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +31,7 @@ def elements(
     intervals: str = "elements",
     key: str = "seq2exp_mask",
     sample: str | None = None,
+    windows: Any = None,
     axes: Sequence[Axes] | None = None,
 ) -> list[Axes]:
     """Draw where elements lie, under which marks, how many a gene has, and how long they are.
@@ -51,6 +52,9 @@ def elements(
         Name of the scores.
     sample
         Sample to draw; None where there is one.
+    windows
+        What :func:`genexp_scverse.io.genome_windows` gives, to take the signal of a genome store in place of that in
+        the MuData.
     axes
         Four axes to draw into; a new figure without it.
 
@@ -98,7 +102,7 @@ def elements(
     for ax in axes:
         _style.axes(ax, (0, 0))
     _by_distance(axes[0], mdata, scores, table, row, key)
-    _by_mark(axes[1], mdata, table, row, scores.sample or sample)
+    _by_mark(axes[1], mdata, table, row, scores.sample or sample, windows)
     _numbers(axes[2], mdata, row)
     _lengths(axes[3], table)
     return axes
@@ -128,27 +132,29 @@ def _by_distance(ax: Axes, mdata: MuData, scores: Scores, table: pd.DataFrame, r
     ax.axvline(0, ymax=1 - room, color=_style.GREY, linestyle=":", linewidth=1, zorder=1)
 
 
-def _by_mark(ax: Axes, mdata: MuData, table: pd.DataFrame, row: np.ndarray, sample: str | None) -> None:
-    chromatin = mdata.mod.get(CHROMATIN)
-    if chromatin is None or BINS not in chromatin.obsm or "window" not in chromatin.uns:
+def _by_mark(ax: Axes, mdata: MuData, table: pd.DataFrame, row: np.ndarray, sample: str | None, windows: Any) -> None:
+    stored = tracks_of(mdata, windows)
+    if stored is None or stored.window is None:
         ax.set_axis_off()
         ax.text(0.5, 0.5, "no tracks", ha="center", va="center", color=_style.GREY, transform=ax.transAxes)
         return
-    of = chromatin.var["sample"].astype(str)
-    tracks = np.flatnonzero(of == _stored.one_sample(mdata, sample, CHROMATIN))
-    marks = chromatin.var["mark"].astype(str).iloc[tracks].tolist()
-    bins = chromatin.obsm[BINS]
-    size = (int(chromatin.uns["window"]["upstream"]) + int(chromatin.uns["window"]["downstream"])) // bins.shape[2]
-    window = dict(chromatin.uns["window"]) | {"bin_size": size}
-    places = places_of(mdata, window)
-    inside = covered(places, window, row, *_ends(table))
-    sums, counts = np.zeros((2, len(tracks))), np.zeros((2, len(tracks)))
-    for at, block in blocks_of(bins, np.flatnonzero(places.known), tracks):
+    of = stored.var["sample"].astype(str)
+    tracks = np.flatnonzero(of == one_sample(of, sample, stored.source))
+    marks = stored.var["mark"].astype(str).iloc[tracks].tolist()
+    places = places_of(mdata, stored.window)
+    start, end = _ends(table)
+    sums, counts, n_inside, n_all = np.zeros((2, len(tracks))), np.zeros((2, len(tracks))), 0, 0
+    for at, block in blocks_of(stored.bins, np.flatnonzero(places.known), tracks):
+        # by blocks as well: long windows at one base have as many positions as signal
+        mine = np.isin(row, at)
+        here = Places(*(each[at] for each in places))
+        inside = covered(here, stored.window, np.searchsorted(at, row[mine]), start[mine], end[mine])
+        n_inside, n_all = n_inside + int(inside.sum()), n_all + inside.size
         known = ~np.isnan(block)
         values = np.where(known, block, 0).astype(np.float64)
-        for i, where in enumerate((inside[at], ~inside[at])):
-            sums[i] += (values * where[:, None]).sum(axis=(0, 2))
-            counts[i] += (known & where[:, None]).sum(axis=(0, 2))
+        for i, there in enumerate((inside, ~inside)):
+            sums[i] += (values * there[:, None]).sum(axis=(0, 2))
+            counts[i] += (known & there[:, None]).sum(axis=(0, 2))
     overall = sums.sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
     share = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     share = np.divide(share, overall, out=np.full_like(share, np.nan), where=overall != 0)
@@ -169,7 +175,7 @@ def _by_mark(ax: Axes, mdata: MuData, table: pd.DataFrame, row: np.ndarray, samp
     ax.set_ylim(len(tracks) - 0.5, -0.5)
     ax.set_xlim(0, 1.25 * max(1.0, float(np.nanmax(share, initial=1))))
     ax.tick_params(axis="y", length=0)
-    part = 100 * float(inside[places.known].mean()) if places.known.any() else 0.0
+    part = 100 * n_inside / max(1, n_all)
     ax.set_xlabel("Mean signal / mean of the windows")
     ax.set_title(f"Elements take {part:.2g} % of the windows", fontsize="medium")
 
