@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--genes", type=int, default=4000)
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--backbone", default="conv")
-    parser.add_argument("--max-epochs", type=int, default=10)
+    parser.add_argument("--max-epochs", type=int, default=6)
     parser.add_argument("--split", choices=("valid", "test"), default="test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--mask", action="append", choices=MASKS, help="only these")
@@ -64,12 +64,14 @@ def main() -> None:
             sys.stderr.write(f"{row}\n")
     table = pd.DataFrame(rows)
     measured = ["average_precision", "pearson", "open", "seconds"]
-    means = table.groupby(["motif", "scored"], sort=False)[measured].mean()
+    means = (
+        table.reindex(columns=["motif", "scored", *measured]).groupby(["motif", "scored"], sort=False)[measured].mean()
+    )
     means.to_csv(sys.stdout, sep="\t", float_format="%.3f")
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         columns = ["motif", "seed", "scored", *measured]
-        table[columns].to_csv(args.out / "decoys.tsv", sep="\t", index=False, float_format="%.4f")
+        table.reindex(columns=columns).to_csv(args.out / "decoys.tsv", sep="\t", index=False, float_format="%.4f")
 
 
 def simulated(folder: Path, shuffled: bool, seed: int, args: argparse.Namespace):

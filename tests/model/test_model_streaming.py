@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -178,17 +179,29 @@ def test_batches_that_are_read_ahead_keep_their_order():
     assert all(len(batch) == 2 for batch in ahead)
 
 
-def test_what_fails_ahead_fails_at_its_batch_and_who_stops_stops_the_reading():
+def test_what_fails_ahead_fails_at_its_batch():
     pairs, tables = torch.arange(60).repeat(2, 1).T, Tables()
     seen = []
     with pytest.raises(OSError, match="the disk is gone"):
         seen.extend(genes.tolist() for genes, *_ in ReadAhead(PairBatches(pairs, 2), tables))
     assert seen == [[0, 1], [2, 3], [4, 5]]
-    tables = Tables()
-    batches = iter(ReadAhead(PairBatches(pairs, 1), tables))
+
+
+def test_who_stops_stops_the_reading():
+    class Slow(Tables):
+        def read(self, genes, samples):
+            if genes[0]:
+                go_on.wait(60)
+            return super().read(genes, samples)
+
+    go_on, tables = threading.Event(), Slow()
+    batches = iter(ReadAhead(PairBatches(torch.arange(60).repeat(2, 1).T, 1), tables))
     next(batches)
+    # the threads hold a batch each, and the last that was asked for waits for one of them
+    threading.Timer(0.5, go_on.set).start()
     batches.close()
     assert len(tables.read_of) <= 1 + _data.THREADS
+    assert not [each for each in threading.enumerate() if each.name.startswith("read_ahead")]
 
 
 def open_spools() -> int:

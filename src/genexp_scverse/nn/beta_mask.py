@@ -183,7 +183,7 @@ class BetaMask(nn.Module):
 
     @property
     def prior(self) -> tuple[float, float]:
-        """Parameters of the prior: of the soft mask's while a hard one is still soft in training."""
+        """Parameters of the prior; while a hard mask is soft in training, k is on its way from `soft_strength`."""
         softness = self.softness if self.hard and self.training else 0.0
         strength = self.soft_strength**softness * self.prior_strength ** (1 - softness)
         return prior_parameters(self.prior_mean, strength)

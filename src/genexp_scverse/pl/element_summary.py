@@ -65,7 +65,8 @@ def elements(
     Raises
     ------
     InputError
-        When scores or elements are not there, or axes are not four.
+        When scores or elements are not there, axes are not four, `windows` are of other genes, or the tracks are of
+        several samples and none is named.
 
     Examples
     --------

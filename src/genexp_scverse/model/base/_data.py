@@ -59,7 +59,7 @@ class ReadAhead:
     """Iterate over `batches` of `tables`: genes, samples, and where any of it lies on disk what `gather` wants of it.
 
     A GPU gets batches read by several threads into memory that it can copy from by itself, a CPU the next batch read by
-    one thread. Order and numbers are those without.
+    one thread. Order and numbers are the same as without reading ahead.
     """
 
     def __init__(self, batches: PairBatches, tables: GeneTables):
@@ -79,16 +79,24 @@ class ReadAhead:
                 for genes, samples in self.batches:
                     waiting.append((genes, samples, pool.submit(self.tables.read, genes, samples)))
                     if len(waiting) > n_ahead:
-                        genes, samples, read = waiting.popleft()
-                        yield genes, samples, read.result()
-                for genes, samples, read in waiting:
-                    yield genes, samples, read.result()
+                        yield _finished(waiting)
+                while waiting:
+                    yield _finished(waiting)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _finished(waiting: deque[tuple[Any, ...]]) -> tuple[Any, ...]:
+    # nothing here holds on to a batch while it is used
+    genes, samples, read = waiting.popleft()
+    return genes, samples, read.result()
+
+
 class PairData(lightning.LightningDataModule):
-    """Training and validation pairs for the trainer, which lives on with it when `tables` are gone."""
+    """Training and validation pairs for the trainer.
+
+    The trainer keeps this object after training; the tables are held by a weak reference, so that they are freed.
+    """
 
     def __init__(
         self,

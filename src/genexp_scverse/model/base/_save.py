@@ -116,7 +116,10 @@ def check_shapes(found: dict[str, np.ndarray], expected: dict[str, tuple[int, ..
     wrong = [k for k, shape in expected.items() if k not in found or tuple(found[k].shape) != tuple(shape)]
     if wrong or set(found) - set(expected):
         wrong += sorted(set(found) - set(expected))
-        msg = f"the weights in {where} do not fit the model that its {DESCRIPTION} describes ({some(wrong)})"
+        msg = (
+            f"the weights in {where} do not fit the model that its {DESCRIPTION} describes ({some(wrong)}): "
+            "load it with the version that saved it, or train it again"
+        )
         raise InputError(msg)
 
 

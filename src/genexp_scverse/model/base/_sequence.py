@@ -44,8 +44,10 @@ class SequenceTable:
         if int(np.prod(self.codes.shape)) <= min(self.resident_bytes, spared):
             n_genes, length = self.codes.shape
             self._table = torch.empty((n_genes, length), dtype=torch.uint8, device=device)
-            for rows in torch.arange(n_genes).split(max(1, BLOCK_BYTES // max(1, length))):
-                self._table[rows[0] : rows[-1] + 1] = torch.from_numpy(self._rows(rows.numpy())).to(device)
+            step = max(1, BLOCK_BYTES // max(1, length))
+            for start in range(0, n_genes, step):
+                rows = np.arange(start, min(start + step, n_genes))
+                self._table[start : start + step] = torch.from_numpy(self._rows(rows)).to(device)
 
     def gather(self, genes: torch.Tensor) -> torch.Tensor:
         """Codes of the genes, (B, bases) uint8, on their device."""

@@ -47,7 +47,7 @@ class Spool:
         free = shutil.disk_usage(self.folder).free
         if free < self._needed:
             raise InputError(self._no_room(free))
-        # threads share the place in the file
+        # where threads share the place in the file
         self._one_by_one = threading.Lock()
         self._file = tempfile.TemporaryFile(prefix="genexp_", buffering=0)  # noqa: SIM115 - open as long as the spool
 
@@ -76,10 +76,8 @@ class Spool:
             number, size = self._file.fileno(), self.record_bytes
             for start, stop, first in runs:
                 os.posix_fadvise(number, first * size, (stop - start) * size, os.POSIX_FADV_WILLNEED)
-        with self._one_by_one:
-            for start, stop, first in runs:
-                self._file.seek(first * self.record_bytes)
-                self._fill(raw[start * self.record_bytes : stop * self.record_bytes])
+        for start, stop, first in runs:
+            self._fill(raw[start * self.record_bytes : stop * self.record_bytes], first * self.record_bytes)
         out = np.empty_like(found)
         out[order] = found
         return out
@@ -88,13 +86,20 @@ class Spool:
         """Remove the file."""
         self._file.close()
 
-    def _fill(self, target: memoryview) -> None:
+    def _fill(self, target: memoryview, at: int) -> None:
         while len(target):
-            n = self._file.readinto(target)
+            n = self._read_into(target, at)
             if not n:
                 msg = f"the temporary file in {self.folder} was cut short: is the disk full or broken?"
                 raise OSError(msg)
-            target = target[n:]
+            target, at = target[n:], at + n
+
+    def _read_into(self, target: memoryview, at: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [target], at)
+        with self._one_by_one:
+            self._file.seek(at)
+            return self._file.readinto(target) or 0
 
     def _no_room(self, free: int) -> str:
         return (

@@ -295,6 +295,7 @@ class TorchGeneModel(GeneModel):
         # the trainer lives on with the plan; the tables and a recording need not
         del plan.tables, plan.step
         keep.restore(self.module)
+        _as_the_first_process(self.module)
         self.module.eval()
         if not all(bool(torch.isfinite(p).all()) for p in self.module.parameters()):
             msg = f"training diverged (the weights are no numbers) with lr={options['lr']:g}: train with a lower lr"
@@ -369,3 +370,11 @@ def _quiet() -> Iterator[None]:
         finally:
             for each, level in zip(loggers, levels, strict=True):
                 each.setLevel(level)
+
+
+def _as_the_first_process(module: torch.nn.Module) -> None:
+    """Give all processes of a distributed training one network: running means are of what each has seen."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        state = [{k: v.cpu() for k, v in module.state_dict().items()}]
+        torch.distributed.broadcast_object_list(state, src=0)
+        module.load_state_dict(state[0])

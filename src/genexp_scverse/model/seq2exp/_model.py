@@ -341,7 +341,7 @@ class _WatchMask(lightning.Callback):
         mask = pl_module.module.mask
         # draws of one that is still soft seldom reach the half that opens a position
         soft = mask is not None and mask.hard and mask.softness > 0.5
-        if share is None or self.said or soft or CLOSED <= share <= OPENED:
+        if share is None or self.said or CLOSED <= share <= OPENED or (soft and share < CLOSED):
             return
         self.said = True
         kl, mean = self.hyper["kl_weight"], self.hyper["prior_mean"]
