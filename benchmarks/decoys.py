@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--backbone", default="conv")
     parser.add_argument("--max-epochs", type=int, default=6)
+    parser.add_argument("--kl-weight", type=float, default=0.01)
     parser.add_argument("--split", choices=("valid", "test"), default="test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--mask", action="append", choices=MASKS, help="only these")
@@ -49,7 +50,12 @@ def main() -> None:
         for mask in args.mask or MASKS:
             start = time.perf_counter()
             model = gx.model.Seq2ExpModel(
-                mdata, mask=mask, backbone=args.backbone, resolution=args.resolution, seed=seed
+                mdata,
+                mask=mask,
+                kl_weight=args.kl_weight,
+                backbone=args.backbone,
+                resolution=args.resolution,
+                seed=seed,
             )
             model.train(args.max_epochs, enable_progress_bar=sys.stderr.isatty())
             row = {**genome, "scored": f"mask, {mask}", "seconds": time.perf_counter() - start}
