@@ -70,16 +70,13 @@ def main() -> None:
                 row |= {"average_precision": precision(truth[chosen][:, outside], mean), "open": mean.mean()}
             rows.append(row)
             sys.stderr.write(f"{row}\n")
-    table = pd.DataFrame(rows)
     measured = ["average_precision", "pearson", "open", "seconds"]
-    means = (
-        table.reindex(columns=["motif", "scored", *measured]).groupby(["motif", "scored"], sort=False)[measured].mean()
-    )
+    table = pd.DataFrame(rows, columns=["motif", "seed", "scored", *measured])
+    means = table.groupby(["motif", "scored"], sort=False)[measured].mean()
     means.to_csv(sys.stdout, sep="\t", float_format="%.3f")
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        columns = ["motif", "seed", "scored", *measured]
-        table.reindex(columns=columns).to_csv(args.out / "decoys.tsv", sep="\t", index=False, float_format="%.4f")
+        table.to_csv(args.out / "decoys.tsv", sep="\t", index=False, float_format="%.4f")
 
 
 def simulated(folder: Path, shuffled: bool, seed: int, args: argparse.Namespace):

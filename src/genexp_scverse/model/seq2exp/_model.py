@@ -340,8 +340,8 @@ class _WatchMask(lightning.Callback):
         share = pl_module.validation.get("valid_open")
         mask = pl_module.module.mask
         # draws of one that is still soft seldom reach the half that opens a position
-        soft = mask is not None and mask.hard and mask.softness > 0.5
-        if share is None or self.said or CLOSED <= share <= OPENED or (soft and share < CLOSED):
+        least = 0.0 if mask is not None and mask.hard and mask.softness > 0.5 else CLOSED
+        if share is None or self.said or least <= share <= OPENED:
             return
         self.said = True
         kl, mean = self.hyper["kl_weight"], self.hyper["prior_mean"]
