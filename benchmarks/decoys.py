@@ -35,8 +35,6 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--backbone", default="conv")
     parser.add_argument("--max-epochs", type=int, default=10)
-    parser.add_argument("--kl-weight", type=float, default=0.03)
-    parser.add_argument("--warmup", type=float, default=0.1)
     parser.add_argument("--split", choices=("valid", "test"), default="test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--mask", action="append", choices=MASKS, help="only these")
@@ -53,8 +51,6 @@ def main() -> None:
             model = gx.model.Seq2ExpModel(
                 mdata,
                 mask=mask,
-                kl_weight=args.kl_weight,
-                warmup=args.warmup,
                 backbone=args.backbone,
                 resolution=args.resolution,
                 seed=seed,

@@ -267,8 +267,8 @@ def test_without_a_mask_everything_is_open(genes):
 @pytest.mark.parametrize(
     ("logits", "said"),
     [
-        ([-20.0, 20.0], "next to nothing through .*: lower kl_weight \\(0.01\\) or raise prior_mean \\(0.1\\)"),
-        ([2000.0, -20.0], "everything through .*: raise kl_weight \\(0.01\\) or lower prior_mean \\(0.1\\)"),
+        ([-20.0, 20.0], "next to nothing through .*: lower kl_weight \\(0.03\\) or raise prior_mean \\(0.1\\)"),
+        ([2000.0, -20.0], "everything through .*: raise kl_weight \\(0.03\\) or lower prior_mean \\(0.1\\)"),
     ],
 )
 def test_a_collapsed_mask_is_said_once(genes, caplog, logits, said):
@@ -356,14 +356,20 @@ def test_gpu_gives_the_same_numbers_from_a_genome_store(backbone, tmp_path):
 # settings and errors
 
 
-def test_a_hard_mask_ends_with_a_weak_prior_unless_one_is_given(genes):
+def test_a_hard_mask_has_a_prior_of_its_own_unless_one_is_given(genes):
     gx.model.Seq2ExpModel.setup_mudata(genes)
-    given = {"mask": "hard", "prior_strength": 2.0}
-    for hyper, first, last in (({}, 1.0, 1.0), ({"mask": "hard"}, 1.0, 0.1), (given, 2.0, 2.0)):
+    strong, wide = {"mask": "hard", "prior_strength": 2.0}, {"mask": "hard", "prior_mean": 0.5}
+    # the prior is Beta(k, k (1 - r) / r): k at first and at last, and the ratio
+    for hyper, first, last, ratio in (
+        ({}, 1, 1, 9),
+        ({"mask": "hard"}, 1, 0.1, 4),
+        (strong, 2, 2, 4),
+        (wide, 1, 0.1, 1),
+    ):
         module = gx.model.Seq2ExpModel(genes, **SMALL, **hyper).module.train()
         for progress, strength in ((0.5, first), (1.0, last)):
             module.advance(progress)
-            assert module.mask.prior == pytest.approx((strength, 9 * strength))
+            assert module.mask.prior == pytest.approx((strength, ratio * strength))
 
 
 @pytest.mark.parametrize("setting", ["paper-soft", "paper-hard"])
@@ -373,6 +379,7 @@ def test_published_settings(genes, setting):
     mask = model.module.mask
     expected = {"paper-soft": (1.0, 10.0, (10.0, 90.0)), "paper-hard": (0.0, 1.0, (0.1, 0.1 * 0.55 / 0.45))}[setting]
     assert (mask.b_min, mask.scale) == expected[:2]
+    assert model.module.kl_weight == 0.01
     assert mask.prior == pytest.approx(expected[2])
     assert mask.hard == mask.rounded == (setting == "paper-hard")
     assert mask.weight.tolist() == pytest.approx([0.4, 0.4])

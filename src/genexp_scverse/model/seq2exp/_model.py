@@ -23,8 +23,8 @@ PUBLISHED_SIGNALS = {"H3K27ac": (0.4, 1.5), "DNase": (0.4, 0.2), CONTACT: (0.2, 
 """Weight and offset of the signals of the paper."""
 OFFSET = 1.0
 """Of every signal by default: they are scaled alike."""
-PRIOR_STRENGTH = {"soft": 1.0, "hard": 0.1, "none": 1.0}
-"""Where none is given. Draws from a weak prior are near 0 or 1, so that the share r of them opens a position."""
+PRIOR = {"soft": (0.1, 1.0), "hard": (0.2, 0.1), "none": (0.1, 1.0)}
+"""Mean and strength where none is given. Draws from a weak prior are near 0 or 1: about the mean of them is open."""
 CLOSED, OPENED = 1e-3, 0.999
 """Mean of the mask beyond which it is said to have collapsed."""
 CHOICES = {
@@ -45,6 +45,7 @@ _PUBLISHED = {
     "readout": "center",
     "warmup": 0.0,
     "hardens": [0.0, 0.0],
+    "kl_weight": 0.01,
     "n_hidden": [128, 128],
     "center": 2000,
     "resolution": 1,
@@ -99,8 +100,8 @@ class Seq2ExpModel(MaskOutputs):
         ``both``: what the predictor says at the TSS, and the sum of what it says of all that is open; ``center``:
         the former alone.
     prior_mean, prior_strength
-        r and k of the prior Beta(k, k (1 - r) / r); by default k is 1, and falls to 0.1 while a mask turns hard: a
-        draw from that prior opens a position with probability 0.08 then, and not 0.002.
+        r and k of the prior Beta(k, k (1 - r) / r). By default r is 0.1 and k is 1; for a hard mask r is 0.2 and k
+        falls to 0.1 while the mask turns hard: a draw from that prior opens a position with probability 0.19.
     signal_scale, b_min
         s and bmin of the parameters that the signals give.
     published_signals
@@ -166,7 +167,7 @@ class Seq2ExpModel(MaskOutputs):
         "width": Limit(1),
         "n_layers": Limit(1),
         "kernel_size": Limit(1),
-        "prior_mean": Limit(1e-6, 1 - 1e-6, whole=False),
+        "prior_mean": Limit(1e-6, 1 - 1e-6, whole=False, optional=True),
         "prior_strength": Limit(1e-6, whole=False, optional=True),
         "signal_scale": Limit(1e-6, whole=False),
         "b_min": Limit(0, whole=False),
@@ -218,15 +219,15 @@ class Seq2ExpModel(MaskOutputs):
             "generator_reads": "both",
             "join": "product",
             "readout": "both",
-            "prior_mean": 0.1,
+            "prior_mean": None,
             "prior_strength": None,
             "signal_scale": 0.3,
             "b_min": 0.1,
             "published_signals": False,
             "exact": False,
             "rounded": False,
-            "kl_weight": 0.01,
-            "warmup": 0.2,
+            "kl_weight": 0.03,
+            "warmup": 0.1,
             "hardens": [0.5, 1.0],
             "contact": None,
             "embeddings": None,
@@ -272,7 +273,8 @@ class Seq2ExpModel(MaskOutputs):
             )
             raise InputError(msg)
         weight, offset = self._signal_terms(marks)
-        strength = hyper["prior_strength"]
+        mean, strength = hyper["prior_mean"], hyper["prior_strength"]
+        usual_mean, usual_strength = PRIOR[hyper["mask"]]
         passed = ("width", "n_layers", "backbone", "kernel_size", "generator_reads", "join", "readout", "share_weights",
                   "warmup", "hardens",
                   "reverse_complement", "checkpoint", "n_hidden", "dropout", "kl_weight", "label_weight")  # fmt: skip
@@ -294,9 +296,9 @@ class Seq2ExpModel(MaskOutputs):
                 "offset": offset,
                 "b_min": hyper["b_min"],
                 "scale": hyper["signal_scale"],
-                "prior_mean": hyper["prior_mean"],
-                "prior_strength": PRIOR_STRENGTH[hyper["mask"]] if strength is None else strength,
-                "soft_strength": PRIOR_STRENGTH["soft"] if strength is None else strength,
+                "prior_mean": usual_mean if mean is None else mean,
+                "prior_strength": usual_strength if strength is None else strength,
+                "soft_strength": PRIOR["soft"][1] if strength is None else strength,
             },
             backbone_settings=hyper["backbone_settings"] or {},
             **{k: hyper[k] for k in passed},
@@ -326,25 +328,26 @@ class Seq2ExpModel(MaskOutputs):
         if not self.is_trained_ and len(self.module.feature_mean):
             for name in ("feature_mean", "feature_std"):
                 getattr(self.module, name).copy_(torch.as_tensor(self.fitted_[name]))
-        trainer["callbacks"] = [_WatchMask(self.hyperparameters_), *trainer.get("callbacks", [])]
+        trainer["callbacks"] = [_WatchMask(), *trainer.get("callbacks", [])]
         super()._run(train, valid, options, seed, **trainer)
 
 
 class _WatchMask(lightning.Callback):
     """Say once when the mask lets nothing through, or everything."""
 
-    def __init__(self, hyper: dict):
-        self.hyper, self.said = hyper, False
+    said = False
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         share = pl_module.validation.get("valid_open")
         mask = pl_module.module.mask
+        if share is None or mask is None or self.said:
+            return
         # draws of one that is still soft seldom reach the half that opens a position
-        least = 0.0 if mask is not None and mask.hard and mask.softness > 0.5 else CLOSED
-        if share is None or self.said or least <= share <= OPENED:
+        least = 0.0 if mask.hard and mask.softness > 0.5 else CLOSED
+        if least <= share <= OPENED:
             return
         self.said = True
-        kl, mean = self.hyper["kl_weight"], self.hyper["prior_mean"]
+        kl, mean = pl_module.module.kl_weight, mask.prior_mean
         if share < CLOSED:
             logger.warning(
                 "The mask lets next to nothing through (%.2g of the window): lower kl_weight (%g) or raise "
