@@ -44,6 +44,8 @@ NETWORK: dict[str, Any] = {
     "width": 16,
     "n_layers": 4,
     "contact": "contact",
+    "kl_weight": 0.01,
+    "warmup": 0.2,
     "n_hidden": [128, 128],
     "dropout": 0.1,
 }
