@@ -190,6 +190,53 @@ def test_blacklisted_positions_stay_shut(genes):
     assert (mask[3, 2:] > 0).all()
 
 
+def test_a_position_that_the_blacklist_touches_is_shut(genes):
+    mdata = genes.copy()
+    # base 20 to 23 of the window of gene 3
+    gx.pp.add_intervals(mdata, pd.DataFrame({"chrom": ["chr1"], "start": [3360], "end": [3363]}), "blacklist")
+    gx.model.Seq2ExpModel.setup_mudata(mdata)
+    mask = trained(mdata, blacklist="blacklist", resolution=16).get_mask().mean
+    assert np.argwhere(mask == 0).tolist() == [[3, 1]]
+    with pytest.raises(InputError, match='acts on the mask, and there is none: leave it out, or mask="none"'):
+        trained(mdata, blacklist="blacklist", mask="none")
+
+
+def test_what_is_read_in_the_other_direction_is_said_in_that_of_the_window(genes):
+    stored, along = genes.copy(), {}
+    stored.obs["strand"] = np.where(np.arange(stored.n_obs) % 3 == 0, "-", "+")
+    minus = (stored.obs["strand"] == "-").to_numpy()
+    gx.pp.contact_track(stored, upstream=160, downstream=160, bin_size=16)
+    contact = np.random.default_rng(1).random((stored.n_obs, 20)).astype(np.float32)
+    stored["chromatin"].obsm["contact"] = contact
+    # in the window of gene 3, on the minus strand: bases 40 to 56 downstream of its TSS at 3500
+    gx.pp.add_intervals(stored, pd.DataFrame({"chrom": ["chr1"], "start": [3445], "end": [3455]}), "blacklist")
+    turned = stored.copy()
+    for holder, key in (("chromatin", "bins"), ("dna", "codes"), ("chromatin", "contact")):
+        array = np.array(turned[holder].obsm[key])
+        array[minus] = (3 - array[minus] if key == "codes" else array[minus])[..., ::-1]
+        turned[holder].obsm[key] = array
+        turned[holder].uns["contact" if key == "contact" else "window"]["stranded"] = False
+    for name, mdata in (("stored", stored), ("turned", turned)):
+        gx.model.Seq2ExpModel.setup_mudata(mdata)
+        model = trained(mdata, stranded=False, contact="contact", blacklist="blacklist", resolution=16)
+        along[name] = model.get_mask().mean
+    assert np.argwhere(along["stored"] == 0).tolist() == [[3, 12], [3, 13]]
+    np.testing.assert_allclose(along["stored"][~minus], along["turned"][~minus], atol=1e-6)
+    np.testing.assert_allclose(along["stored"][minus], along["turned"][minus, ::-1], atol=1e-6)
+    assert np.abs(along["stored"][minus] - along["turned"][minus]).max() > 0.01
+
+
+def test_the_mask_of_the_last_model_is_the_one_that_is_found(genes):
+    mdata = genes.copy()
+    called = []
+    for other in ("dna", "chromatin", "dna"):
+        gx.model.Seq2ExpModel.setup_mudata(mdata, modalities={other: None})
+        trained(mdata, resolution=16).get_mask()
+        called.append(gx.tl.call_elements(None, mdata, top=0.1))
+    assert called[0].equals(called[2])
+    assert not called[0].equals(called[1])
+
+
 def test_contact_is_read(genes):
     mdata = genes.copy()
     gx.pp.contact_track(mdata, upstream=160, downstream=160, bin_size=32)
@@ -289,6 +336,33 @@ def test_a_hard_mask_is_not_said_to_be_shut_while_it_is_soft(genes, caplog):
         caplog.clear()
         model.train(4, lr=1e-6, limit_train_batches=3, **QUIET)
         assert caplog.text.count("next to nothing") == said
+
+
+def test_a_center_that_is_the_window_is_said(genes, caplog):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    trained(genes, center=320)
+    assert "All 10 positions of the window lie at the TSS" in caplog.text
+    assert "lets next to nothing through" not in caplog.text
+
+
+def test_epochs_in_which_the_mask_is_led_do_not_count(genes, caplog):
+    gx.model.Seq2ExpModel.setup_mudata(genes)
+    # the weights stay as they are, so that an early epoch is the best of those that count
+    still = {"lr": 1e-30, "early_stopping": True, "patience": 1, **QUIET}
+    for hyper, counts in (
+        ({"warmup": 0.5}, range(5, 8)),
+        ({"mask": "hard"}, range(5, 8)),
+        ({"mask": "none"}, range(1, 5)),
+    ):
+        model = gx.model.Seq2ExpModel(genes, **SMALL, **hyper, readout="center")
+        model.train(8, **still)
+        assert model.fitted_["best_epoch"] in counts
+        assert model.fitted_["epochs"] == model.fitted_["best_epoch"] + 1
+        assert "Training ended before the mask was" not in caplog.text
+    model = gx.model.Seq2ExpModel(genes, **SMALL, warmup=1.0)
+    model.train(3, **still)
+    assert model.fitted_["best_epoch"] == 3
+    assert "Training ended before the mask was what it is to be (open for the share 1 of the training" in caplog.text
 
 
 def test_both_strands_say_the_same(genes):
@@ -396,6 +470,7 @@ def test_published_settings(genes, setting):
         ({"backbone": "rnn"}, "backbone='rnn' is not known: choose one of ssd, mamba, conv"),
         ({"resolution": 0}, "resolution=0 is not possible"),
         ({"prior_mean": 2.0}, "prior_mean=2.0 is not possible"),
+        ({"hardens": [0.9, 0.2]}, "ends before it begins: give the earlier share of the training first"),
         ({"readout": "all"}, "readout='all' is not known"),
     ],
 )

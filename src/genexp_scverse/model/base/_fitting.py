@@ -10,12 +10,15 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 
 from genexp_scverse._logging import logger
 
 
 class KeepBest(lightning.Callback):
     """Remember the weights of the epoch with the highest ``valid_score`` and put them back at the end.
+
+    Epochs in which the module is not settled do not count.
 
     Parameters
     ----------
@@ -33,15 +36,35 @@ class KeepBest(lightning.Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Copy the weights when the score has risen."""
+        if not pl_module.module.settled:
+            return
         score = pl_module.validation["valid_score"]
         if score > self.best_score:
             self.best_score, self.best_epoch = score, self._offset + trainer.current_epoch + 1
             self._weights = _copy(pl_module.module)
 
     def restore(self, module: torch.nn.Module) -> None:
-        """Load the best weights into `module`; without validation the last ones stay."""
+        """Load the best weights into `module`; where no epoch counted the last ones stay."""
         if self._weights is not None:
             module.load_state_dict(self._weights)
+
+
+class StopEarly(EarlyStopping):
+    """Stop when ``valid_score`` has not risen for `patience` epochs in which the module was settled."""
+
+    # Lightning's own: that of scvi-tools prints to standard output
+    def __init__(self, patience: int):
+        super().__init__("valid_score", mode="max", patience=patience, strict=False)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Compare scores, as Lightning does."""
+        if pl_module.module.settled:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Compare scores where Lightning does so after validation."""
+        if pl_module.module.settled:
+            super().on_validation_end(trainer, pl_module)
 
 
 def _copy(module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -48,6 +48,11 @@ class GeneModule(nn.Module):
         """
         self.progress = progress
 
+    @property
+    def settled(self) -> bool:
+        """Whether what is trained now is what is to be kept: epochs before that are not compared with later ones."""
+        return True
+
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Give the parameters to the optimiser; a network may spare some of them the weight decay."""
         return [{"params": list(self.parameters()), "weight_decay": weight_decay}]

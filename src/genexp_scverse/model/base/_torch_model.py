@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from scvi.train import TrainRunner
 
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import _save
 from genexp_scverse.model.base._data import PairBatches, PairData, ReadAhead
-from genexp_scverse.model.base._fitting import KeepBest, interruptible
+from genexp_scverse.model.base._fitting import KeepBest, StopEarly, interruptible
 from genexp_scverse.model.base._model import GeneModel
 from genexp_scverse.model.base._module import GeneModule
 from genexp_scverse.model.base._plan import SupervisedPlan
@@ -261,8 +260,7 @@ class TorchGeneModel(GeneModel):
             keep.start_from(self.module, plan.score(data.val_dataloader()), best)
         callbacks = [keep, *trainer.pop("callbacks", [])]
         if early_stopping:
-            # Lightning's own: that of scvi-tools prints to standard output
-            callbacks.append(EarlyStopping("valid_score", mode="max", patience=options["patience"], strict=False))
+            callbacks.append(StopEarly(options["patience"]))
         # cudnn's benchmark mode would choose kernels by their time, and numbers with them
         trainer = {"logger": False, "benchmark": False, "check_val_every_n_epoch": 1, **trainer}
         with _quiet():
@@ -290,7 +288,7 @@ class TorchGeneModel(GeneModel):
                 if interrupted:
                     raise KeyboardInterrupt from None
                 raise
-            logger.warning("Interrupted: the best epoch so far is kept")
+            logger.warning("Interrupted: the %s is kept", "best epoch so far" if keep.best_epoch else "last step")
             self.is_trained_ = True
         # the trainer lives on with the plan; the tables and a recording need not
         del plan.tables, plan.step

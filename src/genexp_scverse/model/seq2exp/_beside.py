@@ -17,11 +17,12 @@ def beside(mdata: Any, hyper: Mapping[str, Any], places: Geometry) -> dict[str, 
     """Return the arrays, by the name that the network knows them by, genes first."""
     found = {}
     window = {"upstream": places.upstream, "downstream": places.downstream}
+    read = {**window, "stranded": places.stranded}
     if (key := hyper["contact"]) is not None:
         holder = _holder(mdata, "contact", key, "make it with gx.pp.contact_track")
         about = holder.uns.get(key, {})
-        if any(int(about.get(k, -1)) != v for k, v in window.items()):
-            msg = f'obsm["{key}"] has another window than {window}: make it with gx.pp.contact_track(**those)'
+        if any(int(about.get(k, -1)) != v for k, v in read.items()):
+            msg = f'obsm["{key}"] has another window than {read}: make it with gx.pp.contact_track(**those)'
             raise InputError(msg)
         found[CONTACT] = np.asarray(holder.obsm[key], np.float32)
     if (key := hyper["embeddings"]) is not None:
@@ -34,7 +35,9 @@ def beside(mdata: Any, hyper: Mapping[str, Any], places: Geometry) -> dict[str, 
         if key not in mdata.uns.get("intervals", {}):
             msg = f"blacklist={key!r} names intervals that are not there: add them with gx.pp.add_intervals"
             raise InputError(msg)
-        found["blocked"] = pp.interval_mask(mdata, key, **window, bin_size=places.resolution, stranded=places.stranded)
+        found["blocked"] = pp.interval_mask(
+            mdata, key, **window, bin_size=places.resolution, stranded=places.stranded, min_share=0
+        )
     return found
 
 

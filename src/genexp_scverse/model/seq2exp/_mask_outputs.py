@@ -12,6 +12,7 @@ from genexp_scverse._errors import InputError
 from genexp_scverse._scores import ALWAYS_OPEN
 from genexp_scverse.model.base import TorchGeneModel
 from genexp_scverse.model.base._selection import chosen_samples
+from genexp_scverse.model.base._tables import flips
 from genexp_scverse.model.seq2exp._module import Seq2ExpModule
 
 if TYPE_CHECKING:
@@ -79,15 +80,23 @@ class MaskOutputs(TorchGeneModel):
         mdata = self._data(mdata)
         names = chosen_samples(mdata, self.setup_, samples)
         tables = self._tables(mdata, names)
-        genes = np.arange(mdata.n_obs)
+        genes, turned = np.arange(mdata.n_obs), self._turned(mdata)
         found = {}
         for j, sample in enumerate(names):
             pairs = np.stack([genes, np.full(len(genes), j)], axis=1)
             out = self._forward(tables, pairs, ("mask_mean", "mask_std"))
+            if turned is not None:
+                for of in out.values():
+                    of[turned] = of[turned, ::-1]
             found[sample] = Mask(out["mask_mean"], out["mask_std"])
         if key_added is not None:
             self._store(mdata, found, key_added)
         return found if len(names) > 1 else found[names[0]]
+
+    def _turned(self, mdata: MuData) -> np.ndarray | None:
+        """Say which genes the network reads in the other direction than their windows are stored in."""
+        window = self.setup_["codes"] or (self.setup_["window"] if self.setup_["marks"] else None)
+        return flips(mdata, window, bool(self.hyperparameters_["stranded"]))
 
     def _store(self, mdata: MuData, found: dict[str, Mask], key: str) -> None:
         mods = self.setup_["modalities"]
@@ -100,6 +109,9 @@ class MaskOutputs(TorchGeneModel):
             end = f"_{sample}" if len(found) > 1 else ""
             holder.obsm[f"{key}{end}"] = mask.mean
             holder.obsm[f"{key}_std{end}"] = mask.std
+        for modality in mdata.mod.values():
+            # older scores of this name in another modality would be found in place of these
+            modality.uns.pop(key, None)
         places = self.module.geometry
         holder.uns[key] = {
             "upstream": places.upstream,

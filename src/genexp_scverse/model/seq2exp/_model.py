@@ -128,7 +128,8 @@ class Seq2ExpModel(MaskOutputs):
     n_channels
         Of the embeddings; counted where it is None.
     blacklist
-        Name of intervals (``mdata.uns["intervals"]``) whose positions the mask never opens; None for none.
+        Name of intervals (``mdata.uns["intervals"]``) whose positions the mask never opens, but for
+        those around the TSS; None for none.
     share_weights
         One backbone for generator and predictor.
     reverse_complement
@@ -247,6 +248,12 @@ class Seq2ExpModel(MaskOutputs):
             if hyper[name] not in known:
                 msg = f"{name}={hyper[name]!r} is not known: choose one of {', '.join(known)}"
                 raise InputError(msg)
+        if hyper["hardens"][0] > hyper["hardens"][1]:
+            msg = f"hardens={hyper['hardens']} ends before it begins: give the earlier share of the training first"
+            raise InputError(msg)
+        if hyper["mask"] == "none" and hyper["blacklist"] is not None:
+            msg = f'blacklist={hyper["blacklist"]!r} acts on the mask, and there is none: leave it out, or mask="none"'
+            raise InputError(msg)
         if hyper["backbone"] not in BACKBONES:
             msg = f"backbone={hyper['backbone']!r} is not known: choose one of {', '.join(BACKBONES)}"
             raise InputError(msg)
@@ -272,6 +279,11 @@ class Seq2ExpModel(MaskOutputs):
                 f"before and {places.downstream} after it: build a symmetric one, or leave it out"
             )
             raise InputError(msg)
+        if hyper["mask"] != "none" and places.last_open - places.first_open == places.n_positions:
+            logger.warning(
+                "All %d positions of the window lie at the TSS, where the mask is always open: take a smaller center "
+                "(%s) or resolution (%d), or mask=\"none\"", places.n_positions, hyper["center"], places.resolution,
+            )  # fmt: skip
         weight, offset = self._signal_terms(marks)
         mean, strength = hyper["prior_mean"], hyper["prior_strength"]
         usual_mean, usual_strength = PRIOR[hyper["mask"]]
@@ -321,7 +333,14 @@ class Seq2ExpModel(MaskOutputs):
 
     def _tables(self, mdata, samples: list[str], **reading: Any) -> GeneTables:
         tables = super()._tables(mdata, samples, **reading)
-        tables.extra |= beside(mdata, self.hyperparameters_, self.module.geometry)
+        extra = beside(mdata, self.hyperparameters_, self.module.geometry)
+        turned = self._turned(mdata)
+        if turned is not None:
+            # what lies beside is of the windows as they are stored, and the network reads these turned
+            for name, array in extra.items():
+                extra[name] = np.array(array)
+                extra[name][turned] = extra[name][turned, ::-1]
+        tables.extra |= extra
         return tables
 
     def _run(self, train: np.ndarray, valid: np.ndarray, options: dict, seed: int, **trainer: Any) -> None:
@@ -357,4 +376,13 @@ class _WatchMask(lightning.Callback):
             logger.warning(
                 "The mask lets everything through (%.4g of the window): raise kl_weight (%g) or lower prior_mean (%g)",
                 share, kl, mean,
+            )  # fmt: skip
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        module = pl_module.module
+        if not module.settled:
+            logger.warning(
+                "Training ended before the mask was what it is to be (open for the share %g of the training, and a "
+                "hard one soft for %g): train to the end, or lower warmup and hardens",
+                module.warmup, module.hardens[0],
             )  # fmt: skip

@@ -249,7 +249,9 @@ class Seq2ExpModule(GeneModule):
             mean = outputs["mask_mean"]
             outside = mean.sum(1) - mean[:, geometry.first_open : geometry.last_open].sum(1)
             n_outside = geometry.n_positions - (geometry.last_open - geometry.first_open)
-            self.noted = {"kl": outputs["kl"].detach(), "open": (outside / max(1, n_outside)).mean().detach()}
+            self.noted = {"kl": outputs["kl"].detach()}
+            if n_outside:
+                self.noted["open"] = (outside / n_outside).mean().detach()
             total = total + self.kl_weight * (1 - self.mask.openness) * outputs["kl"]
         return total
 
@@ -260,6 +262,12 @@ class Seq2ExpModule(GeneModule):
             self.mask.openness = max(0.0, 1 - progress / self.warmup) if self.warmup else 0.0
             first, last = self.hardens
             self.mask.softness = min(1.0, max(0.0, (last - progress) / (last - first))) if last > first else 0.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the mask is no longer led from open, and a hard one is no longer soft alone."""
+        mask = self.mask
+        return mask is None or (mask.openness == 0 and not (mask.hard and mask.softness == 1))
 
     def level_loss(self, level: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Huber's loss, as published."""
