@@ -90,6 +90,24 @@ def test_what_does_not_fit_is_refused(files, folder, small_genome):
     refused(mdata, folder, "mdata.obs has no column 'tss'")
 
 
+@pytest.mark.parametrize("bin_size", [7, 32, 150])
+def test_bins_need_not_fill_the_bases_around_the_tss_that_are_compared(files, small_genome, bin_size):
+    """Of windows of 60 + 90 bases, 50 + 50 around the TSS are compared, which bins of these sizes do not fill."""
+    mdata = small_genome.build(files, sheet=None, upstream=60, downstream=90)
+    arguments = {"sheet": files / "sheet.tsv", "bin_size": bin_size}
+    gx.io.write_genome(files / "own", fasta=files / "genome.fa", **arguments)
+    gx.io.attach_genome(mdata, files / "own", upstream=bin_size, downstream=bin_size)
+    assert gx.io.genome_windows(mdata).bin_size == bin_size
+    del mdata.uns["genome"]
+    # the same lengths, other bases
+    lines = (files / "genome.fa").read_text().splitlines()
+    other = [line if line.startswith(">") else line[::-1] for line in lines]
+    (files / "other.fa").write_text("\n".join(other) + "\n")
+    gx.io.write_genome(files / "others", fasta=files / "other.fa", **arguments)
+    said = "around the TSS of 4 of 4 genes .* FASTA of another assembly"
+    refused(mdata, files / "others", said, upstream=bin_size, downstream=bin_size)
+
+
 def test_assemblies_by_name(tmp_path):
     (tmp_path / "g.fa").write_text(">I\n" + "ACGTA" * 46_043 + "ACG\n")
     store = gx.io.write_genome(tmp_path / "g", fasta=tmp_path / "g.fa")

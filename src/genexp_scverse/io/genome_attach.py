@@ -15,6 +15,7 @@ from genexp_scverse._rows import rows_of
 from genexp_scverse.io._build_checks import check_same_genome
 from genexp_scverse.io._genome_windows import GenomeWindows
 from genexp_scverse.io.genome_store import GenomeStore, read_genome
+from genexp_scverse.io.window import tss_windows
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -89,7 +90,7 @@ def attach_genome(
             "%d of %d genes are on chromosomes that %s lacks (%s): their DNA is N and their signal 0",
             *(int((~windows.present).sum()), len(windows), name, some(pd.unique(chroms))),
         )
-    _compare_dna(mdata, store)
+    _compare_dna(mdata, store, windows.present)
     mdata.uns[GENOME] = {
         "path": os.fspath(folder),
         "upstream": int(upstream),
@@ -144,7 +145,7 @@ def genome_windows(mdata: MuData, *, upstream: int | None = None, downstream: in
     )
 
 
-def _compare_dna(mdata: MuData, store: GenomeStore) -> None:
+def _compare_dna(mdata: MuData, store: GenomeStore, present: np.ndarray) -> None:
     """Compare the bases around some TSSs with those that the MuData holds, where both are known."""
     dna = mdata.mod.get(schema.DNA)
     if dna is None or schema.CODES not in dna.obsm or "window" not in dna.uns or not store.has_codes:
@@ -154,12 +155,13 @@ def _compare_dna(mdata: MuData, store: GenomeStore) -> None:
     after = min(_AROUND, codes.shape[1] - int(window["upstream"]))
     if before + after == 0:
         return
-    stranded = bool(window["stranded"])
-    around = GenomeWindows(mdata.obs, store, upstream=before, downstream=after, stranded=stranded)
-    there = np.flatnonzero(around.present)
+    # not by GenomeWindows: the store's bins of signal would have to fill these few bases
+    around = tss_windows(mdata.obs, upstream=before, downstream=after, stranded=bool(window["stranded"]))
+    there = np.flatnonzero(present)
     rows = there[np.unique(np.linspace(0, len(there) - 1, min(_COMPARED, len(there))).astype(int))]
     first = int(window["upstream"]) - before
-    ours, theirs = rows_of(codes, rows)[:, first : first + before + after], around.codes(rows)
+    ours = rows_of(codes, rows)[:, first : first + before + after]
+    theirs = store.codes(around.chrom[rows], around.start[rows], around.end[rows], around.reverse[rows])
     differ = ((ours != theirs) & (ours != _UNKNOWN) & (theirs != _UNKNOWN)).any(axis=1)
     if differ.any():
         msg = (
