@@ -12,7 +12,7 @@ from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._rows import rows_of
-from genexp_scverse.io._build_checks import check_same_genome
+from genexp_scverse.io._build_checks import check_same_genome, check_windows
 from genexp_scverse.io._genome_windows import GenomeWindows
 from genexp_scverse.io.genome_store import GenomeStore, read_genome
 from genexp_scverse.io.window import tss_windows
@@ -55,7 +55,7 @@ def attach_genome(
     ------
     InputError
         When the store is damaged or of another assembly than the genes, a TSS is missing or beyond the end of its
-        chromosome, or the bins of the store do not fill the window.
+        chromosome, the window is longer than every chromosome with genes, or the bins of the store do not fill it.
 
     Examples
     --------
@@ -90,6 +90,8 @@ def attach_genome(
             "%d of %d genes are on chromosomes that %s lacks (%s): their DNA is N and their signal 0",
             *(int((~windows.present).sum()), len(windows), name, some(pd.unique(chroms))),
         )
+    window = {"upstream": upstream, "downstream": downstream, "stranded": stranded}
+    check_windows(mdata.obs, store.chrom_sizes, window=window, source=name)
     _compare_dna(mdata, store, windows.present)
     mdata.uns[GENOME] = {
         "path": os.fspath(folder),
