@@ -90,6 +90,44 @@ def test_what_does_not_fit_is_refused(files, folder, small_genome):
     refused(mdata, folder, "mdata.obs has no column 'tss'")
 
 
+@pytest.mark.parametrize("bin_size", [7, 32, 150])
+def test_bins_need_not_fill_the_bases_around_the_tss_that_are_compared(files, small_genome, bin_size):
+    """Of windows of 60 + 90 bases, 50 + 50 around the TSS are compared, which bins of these sizes do not fill."""
+    mdata = small_genome.build(files, sheet=None, upstream=60, downstream=90)
+    arguments = {"sheet": files / "sheet.tsv", "bin_size": bin_size}
+    gx.io.write_genome(files / "own", fasta=files / "genome.fa", **arguments)
+    gx.io.attach_genome(mdata, files / "own", upstream=bin_size, downstream=bin_size)
+    assert gx.io.genome_windows(mdata).bin_size == bin_size
+    del mdata.uns["genome"]
+    # the same lengths, other bases
+    lines = (files / "genome.fa").read_text().splitlines()
+    other = [line if line.startswith(">") else line[::-1] for line in lines]
+    (files / "other.fa").write_text("\n".join(other) + "\n")
+    gx.io.write_genome(files / "others", fasta=files / "other.fa", **arguments)
+    said = "around the TSS of 4 of 4 genes .* FASTA of another assembly"
+    refused(mdata, files / "others", said, upstream=bin_size, downstream=bin_size)
+
+
+def test_windows_beyond_the_ends_are_said_as_by_the_build(files, folder, small_genome, caplog):
+    caplog.set_level("INFO")
+    mdata = small_genome.build(files, sheet=None)
+    caplog.clear()
+    # chr1 has 600 bases, chr2 400
+    refused(
+        mdata, folder, r"the window of 605 bases is longer than every chromosome .*the genome store .* has 600\)",
+        upstream=305, downstream=300,
+    )  # fmt: skip
+    assert "beyond the end" not in caplog.text
+    # g1 [60, 180), g2 [420, 540), g3 [-35, 85), g4 [315, 435)
+    gx.io.attach_genome(mdata, folder, upstream=40, downstream=80)
+    assert "2 of 4 windows reach beyond the end of their chromosome: nothing is there" in caplog.text
+    gx.io.attach_genome(mdata, folder, upstream=300, downstream=300)
+    assert "4 of 4 windows reach beyond" in caplog.text
+    caplog.clear()
+    gx.io.attach_genome(mdata, folder, upstream=5, downstream=5)
+    assert "reach beyond" not in caplog.text
+
+
 def test_assemblies_by_name(tmp_path):
     (tmp_path / "g.fa").write_text(">I\n" + "ACGTA" * 46_043 + "ACG\n")
     store = gx.io.write_genome(tmp_path / "g", fasta=tmp_path / "g.fa")

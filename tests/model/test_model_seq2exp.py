@@ -95,6 +95,22 @@ def test_dna_alone_is_learned(genes):
     assert model.evaluate(split="test")["pearson"].iloc[0] > 0.7
 
 
+@pytest.mark.parametrize("marks_are_there", [True, False])
+def test_latents_of_a_model_of_dna_alone_are_written_to_dna(genes, marks_are_there):
+    mdata = (
+        genes.copy() if marks_are_there else assemble_mudata(genes.obs, {m: genes[m].copy() for m in ("rna", "dna")})
+    )
+    gx.model.Seq2ExpModel.setup_mudata(mdata, modalities={"chromatin": None} if marks_are_there else None)
+    model = trained(mdata, 1)
+    before = {name: set(modality.obsm) for name, modality in mdata.mod.items()}
+    latent = model.get_latent_representation(key_added="X_seq2exp")
+    assert latent.shape == (mdata.n_obs, 8)
+    np.testing.assert_array_equal(mdata["dna"].obsm["X_seq2exp"], latent)
+    assert {name: set(m.obsm) - before[name] for name, m in mdata.mod.items()} == {
+        name: {"X_seq2exp"} if name == "dna" else set() for name in mdata.mod
+    }
+
+
 def test_the_order_of_the_codes_matters_and_signal_too(genes):
     gx.model.Seq2ExpModel.setup_mudata(genes)
     model = trained(genes)

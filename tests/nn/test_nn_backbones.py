@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from genexp_scverse import InputError
-from genexp_scverse.nn.backbones import BACKBONES, make_backbone
+from genexp_scverse.nn.backbones import BACKBONES, check_settings, make_backbone
 from genexp_scverse.nn.dilated import DilatedLayer
 
 SETTINGS = {"ssd": {"head_size": 8, "d_state": 4, "chunk": 16}, "mamba": {"d_state": 4}, "conv": {"n_dilations": 3}}
@@ -127,3 +127,55 @@ def test_what_does_not_fit_is_said():
         make_backbone("mamba", 8, 1, chunk=4)
     with pytest.raises(InputError, match="kernel is 4: it has to be odd"):
         make_backbone("conv", 8, 1, kernel=4)
+
+
+@pytest.mark.parametrize("settings", [3, 0, "deep", ["d_state", 4], True])
+def test_settings_that_are_no_dictionary_are_said(settings):
+    said = (
+        f"backbone_settings={settings!r} is no dictionary: give settings of the backbone 'ssd' by their names, such as"
+    )
+    with pytest.raises(InputError) as caught:
+        check_settings("ssd", settings)
+    assert str(caught.value) == f'{said} {{"d_state": 32}}'
+
+
+def test_names_of_other_arguments_are_no_settings(name):
+    for settings in ({"width": 3}, {"name": "conv"}, {"n_layers": 2}):
+        with pytest.raises(InputError, match=f"backbone {name!r} has no setting '{next(iter(settings))}': it has '"):
+            make_backbone(name, 8, 1, **settings)
+    # these two never come as arguments
+    for settings in ({"checkpoint": True}, {3: 4}):
+        with pytest.raises(InputError, match=f"backbone {name!r} has no setting '{next(iter(settings))}': it has '"):
+            check_settings(name, settings)
+    check_settings(name, None)
+    check_settings(name, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ssd", {"chunk": 0}),
+        ("ssd", {"d_state": 2.5}),
+        ("ssd", {"conv": None}),
+        ("mamba", {"expand": "2"}),
+        ("mamba", {"d_state": True}),
+        ("conv", {"kernel": -1}),
+        ("conv", {"n_dilations": 0}),
+    ],
+)
+def test_settings_count_something(name, settings):
+    ((key, value),) = settings.items()
+    with pytest.raises(InputError) as caught:
+        make_backbone(name, 8, 1, **settings)
+    said = f"setting {key}={value!r} of backbone {name!r} is not possible: give a whole number, 1 or more"
+    assert str(caught.value) == said
+
+
+def test_dropout_is_a_share_and_a_size_of_heads_may_be_left_open():
+    for value in (1, 1.5, -0.1, "0.1", None):
+        with pytest.raises(InputError, match=r"setting dropout=.* is not possible: give a number from 0 to below 1$"):
+            make_backbone("conv", 8, 1, dropout=value)
+    assert make_backbone("conv", 8, 1, dropout=0).layers[0].conv.kernel_size == (3,)
+    # 16 inner channels are one head
+    open_size, one_head = make_backbone("ssd", 8, 1, head_size=None), make_backbone("ssd", 8, 1, head_size=16)
+    assert [p.shape for p in open_size.parameters()] == [p.shape for p in one_head.parameters()]

@@ -12,9 +12,10 @@ from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._rows import rows_of
-from genexp_scverse.io._build_checks import check_same_genome
+from genexp_scverse.io._build_checks import check_same_genome, check_windows
 from genexp_scverse.io._genome_windows import GenomeWindows
 from genexp_scverse.io.genome_store import GenomeStore, read_genome
+from genexp_scverse.io.window import tss_windows
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -54,7 +55,7 @@ def attach_genome(
     ------
     InputError
         When the store is damaged or of another assembly than the genes, a TSS is missing or beyond the end of its
-        chromosome, or the bins of the store do not fill the window.
+        chromosome, the window is longer than every chromosome with genes, or the bins of the store do not fill it.
 
     Examples
     --------
@@ -89,7 +90,9 @@ def attach_genome(
             "%d of %d genes are on chromosomes that %s lacks (%s): their DNA is N and their signal 0",
             *(int((~windows.present).sum()), len(windows), name, some(pd.unique(chroms))),
         )
-    _compare_dna(mdata, store)
+    window = {"upstream": upstream, "downstream": downstream, "stranded": stranded}
+    check_windows(mdata.obs, store.chrom_sizes, window=window, source=name)
+    _compare_dna(mdata, store, windows.present)
     mdata.uns[GENOME] = {
         "path": os.fspath(folder),
         "upstream": int(upstream),
@@ -144,7 +147,7 @@ def genome_windows(mdata: MuData, *, upstream: int | None = None, downstream: in
     )
 
 
-def _compare_dna(mdata: MuData, store: GenomeStore) -> None:
+def _compare_dna(mdata: MuData, store: GenomeStore, present: np.ndarray) -> None:
     """Compare the bases around some TSSs with those that the MuData holds, where both are known."""
     dna = mdata.mod.get(schema.DNA)
     if dna is None or schema.CODES not in dna.obsm or "window" not in dna.uns or not store.has_codes:
@@ -154,12 +157,13 @@ def _compare_dna(mdata: MuData, store: GenomeStore) -> None:
     after = min(_AROUND, codes.shape[1] - int(window["upstream"]))
     if before + after == 0:
         return
-    stranded = bool(window["stranded"])
-    around = GenomeWindows(mdata.obs, store, upstream=before, downstream=after, stranded=stranded)
-    there = np.flatnonzero(around.present)
+    # not by GenomeWindows: the store's bins of signal would have to fill these few bases
+    around = tss_windows(mdata.obs, upstream=before, downstream=after, stranded=bool(window["stranded"]))
+    there = np.flatnonzero(present)
     rows = there[np.unique(np.linspace(0, len(there) - 1, min(_COMPARED, len(there))).astype(int))]
     first = int(window["upstream"]) - before
-    ours, theirs = rows_of(codes, rows)[:, first : first + before + after], around.codes(rows)
+    ours = rows_of(codes, rows)[:, first : first + before + after]
+    theirs = store.codes(around.chrom[rows], around.start[rows], around.end[rows], around.reverse[rows])
     differ = ((ours != theirs) & (ours != _UNKNOWN) & (theirs != _UNKNOWN)).any(axis=1)
     if differ.any():
         msg = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         return self.norm(x)
 
 
-def make_backbone(name: str, width: int, n_layers: int, *, checkpoint: bool = False, **settings: Any) -> Backbone:
+def make_backbone(name: str, width: int, n_layers: int, /, *, checkpoint: bool = False, **settings: Any) -> Backbone:
     """Make a backbone by its name.
 
     Parameters
@@ -74,7 +74,7 @@ def make_backbone(name: str, width: int, n_layers: int, *, checkpoint: bool = Fa
     Raises
     ------
     InputError
-        For a name that is none, or a setting that the layer does not have.
+        For a name that is none, or a setting that the layer does not have or cannot take.
 
     Examples
     --------
@@ -84,15 +84,38 @@ def make_backbone(name: str, width: int, n_layers: int, *, checkpoint: bool = Fa
     >>> make_backbone("ssd", 16, 2, head_size=8)(torch.zeros(1, 50, 16)).shape
     torch.Size([1, 50, 16])
     """
+    check_settings(name, settings)
+    return Backbone(width, BACKBONES[name](width, n_layers, **settings), checkpoint=checkpoint)
+
+
+def check_settings(name: str, settings: Mapping[str, Any] | None) -> None:
+    """Refuse a backbone that is none, and settings (a dictionary, or None) that it does not have or cannot take."""
     if name not in BACKBONES:
         msg = f"there is no backbone {name!r}: choose one of {some(BACKBONES, len(BACKBONES))}"
         raise InputError(msg)
-    make = BACKBONES[name]
-    known = [p.name for p in inspect.signature(make).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    if unknown := [each for each in settings if each not in known]:
-        msg = f"backbone {name!r} has no setting {some(unknown)}: it has {some(known, len(known))}"
+    parameters = inspect.signature(BACKBONES[name]).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    settings = {} if settings is None else settings
+    if not isinstance(settings, Mapping):
+        first, value = next(iter(defaults.items()))
+        msg = (
+            f"backbone_settings={settings!r} is no dictionary: give settings of the backbone {name!r} by their names, "
+            f'such as {{"{first}": {value}}}'
+        )
         raise InputError(msg)
-    return Backbone(width, make(width, n_layers, **settings), checkpoint=checkpoint)
+    if unknown := [each for each in settings if each not in defaults]:
+        msg = f"backbone {name!r} has no setting {some(unknown)}: it has {some(defaults, len(defaults))}"
+        raise InputError(msg)
+    for each, value in settings.items():
+        share, whole = isinstance(defaults[each], float), isinstance(value, int) and not isinstance(value, bool)
+        if share:
+            fits = (whole or isinstance(value, float)) and 0 <= value < 1
+        else:
+            fits = (whole and value >= 1) or (value is None and defaults[each] is None)
+        if not fits:
+            mend = "a number from 0 to below 1" if share else "a whole number, 1 or more"
+            msg = f"setting {each}={value!r} of backbone {name!r} is not possible: give {mend}"
+            raise InputError(msg)
 
 
 def _ssd(

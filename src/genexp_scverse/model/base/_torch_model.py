@@ -203,7 +203,7 @@ class TorchGeneModel(GeneModel):
         samples
             The sample; needed when there are several.
         key_added
-            Also write it to ``obsm[key_added]`` of the modality chromatin.
+            Also write it to ``obsm[key_added]`` of the modality chromatin, or of dna where that is not there.
 
         Returns
         -------
@@ -224,7 +224,9 @@ class TorchGeneModel(GeneModel):
         pairs = np.stack([np.arange(mdata.n_obs), np.zeros(mdata.n_obs, int)], axis=1)
         latent = self._forward(tables, pairs, ("latent",))["latent"]
         if key_added is not None:
-            mdata.mod[self.setup_["modalities"]["chromatin"]].obsm[key_added] = latent
+            mods = self.setup_["modalities"]
+            holder = mods["chromatin"] if mods["chromatin"] in mdata.mod else mods["dna"]
+            mdata.mod[holder].obsm[key_added] = latent
         return latent
 
     def _run(self, train, valid, options: dict, seed: int, *, early_stopping: bool, **trainer: Any) -> None:
