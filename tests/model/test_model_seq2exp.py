@@ -486,6 +486,8 @@ def test_published_settings(genes, setting):
         ({"backbone": "rnn"}, "backbone='rnn' is not known: choose one of ssd, mamba, conv"),
         ({"resolution": 0}, "resolution=0 is not possible"),
         ({"prior_mean": 2.0}, "prior_mean=2.0 is not possible"),
+        ({"backbone_settings": 3}, "backbone_settings=3 is no dictionary: give settings of the backbone 'ssd'"),
+        ({"backbone_settings": {"checkpoint": True}}, "backbone 'ssd' has no setting 'checkpoint'"),
         ({"hardens": [0.9, 0.2]}, "ends before it begins: give the earlier share of the training first"),
         ({"readout": "all"}, "readout='all' is not known"),
     ],

@@ -17,7 +17,7 @@ from genexp_scverse.model.seq2exp._beside import beside, channels_of
 from genexp_scverse.model.seq2exp._geometry import Geometry, geometry
 from genexp_scverse.model.seq2exp._mask_outputs import MaskOutputs
 from genexp_scverse.model.seq2exp._module import CONTACT, Seq2ExpModule
-from genexp_scverse.nn.backbones import BACKBONES
+from genexp_scverse.nn.backbones import BACKBONES, check_settings
 
 PUBLISHED_SIGNALS = {"H3K27ac": (0.4, 1.5), "DNase": (0.4, 0.2), CONTACT: (0.2, 1.0)}
 """Weight and offset of the signals of the paper."""
@@ -257,6 +257,7 @@ class Seq2ExpModel(MaskOutputs):
         if hyper["backbone"] not in BACKBONES:
             msg = f"backbone={hyper['backbone']!r} is not known: choose one of {', '.join(BACKBONES)}"
             raise InputError(msg)
+        check_settings(hyper["backbone"], hyper["backbone_settings"])
         for name in ("resolution", "center"):
             value = hyper[name]
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
