@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from genexp_scverse._chroms import match_chroms
 from genexp_scverse._errors import InputError, some
 from genexp_scverse.schema import CHROMATIN, DNA
 
@@ -183,6 +184,16 @@ def chrom_sizes(mdata: MuData) -> dict[str, int] | None:
     if isinstance(stored, pd.DataFrame):
         return {str(c): int(n) for c, n in zip(stored["chrom"], stored["size"], strict=True)}
     return {str(c): int(n) for c, n in dict(stored).items()}
+
+
+def gene_chrom_sizes(mdata: MuData) -> dict[str, int] | None:
+    """Chromosome -> length as :func:`chrom_sizes`, but under the names that the genes have; of known lengths only."""
+    sizes = chrom_sizes(mdata)
+    if not sizes or "chrom" not in mdata.obs:
+        return sizes
+    ours = mdata.obs["chrom"].dropna().astype(str).unique().tolist()
+    names = match_chroms(ours, sizes, wanted_in="mdata.obs", available_in="uns['chrom_sizes']")
+    return {mine: sizes[theirs] for mine, theirs in names.items()}
 
 
 def signed_distance(tss: np.ndarray, start: np.ndarray, end: np.ndarray, minus: np.ndarray) -> np.ndarray:

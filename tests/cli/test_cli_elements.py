@@ -52,6 +52,24 @@ def test_all_files_agree_with_the_functions(scored, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.bed", "e.bedpe", "e.tsv", "m.bigWig", "u.bed.gz"]
 
 
+def test_genes_on_1_and_tracks_on_chr1(scored, tmp_path):
+    mdata = gx.io.read_mudata(scored)
+    sizes = mdata.uns["chrom_sizes"].set_index("chrom")["size"]
+    mdata.obs["chrom"] = mdata.obs["chrom"].astype(str).str.removeprefix("chr").to_numpy()
+    # a gene near the end, whose window runs over it
+    last = mdata.obs["chrom"].iloc[-1]
+    mdata.obs.loc[mdata.obs_names[-1], "tss"] = int(sizes[f"chr{last}"]) - 1500
+    gx.io.write_mudata(mdata, tmp_path / "m.h5mu")
+    bed, track = tmp_path / "e.bed", tmp_path / "m.bigWig"
+    run("-", tmp_path / "m.h5mu", "--key", "signal_mask", "--threshold", "0", "-o", bed, "--bigwig", track)
+    lines = pd.read_csv(bed, sep="\t", skiprows=1, header=None, dtype={0: str})
+    assert set(lines[0]) == {"1", "2"}
+    assert (lines[2] <= lines[0].map(lambda c: sizes[f"chr{c}"])).all()
+    assert lines.loc[lines[0] == last, 2].max() == sizes[f"chr{last}"]
+    with pyBigWig.open(str(track)) as file:
+        assert file.chroms() == sizes.to_dict()
+
+
 def test_a_bigwig_is_of_one_sample(scored, tmp_path, fails):
     argv = ["elements", "-", scored, "--key", "two", "-o", tmp_path / "e.bed", "--bigwig", tmp_path / "m.bigWig"]
     assert "a bigWig holds one sample, and there are 2 (A, B): name one by --sample" in fails(*argv)

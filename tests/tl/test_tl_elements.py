@@ -64,6 +64,21 @@ def test_elements_are_cut_at_the_ends_of_the_chromosome():
     assert spans(called(mdata, min_length=111)) == [("a", 0, 130), ("b", 861, 1000)]
 
 
+def test_the_ends_of_a_chromosome_that_the_genes_name_otherwise():
+    mdata = made([("a", 30, "+"), ("b", 960, "-"), ("c", 990, "+")], upstream=100, downstream=100, bin_size=50)
+    stored(mdata, np.ones((3, 4)))
+    # c is on a chromosome of unknown length
+    mdata.obs["chrom"] = ["1", "1", "7"]
+    table = called(mdata)
+    assert spans(table) == [("a", 0, 130), ("b", 861, 1000), ("c", 890, 1090)]
+    assert table["chrom"].tolist() == ["1", "1", "7"]
+    mdata.obs["chrom"] = "7"
+    with pytest.raises(InputError, match=r"none of the 1 chromosomes of mdata.obs \('7'\) is among the 1 of uns\["):
+        called(mdata)
+    mdata.obs["chrom"] = np.nan
+    assert called(mdata).empty
+
+
 @pytest.mark.parametrize("exclude", [0, 1, 40, 75])
 def test_bases_are_those_of_a_loop_over_bases(exclude):
     rng = np.random.default_rng(exclude)

@@ -6,7 +6,7 @@ import argparse
 
 from genexp_scverse import io
 from genexp_scverse._errors import InputError
-from genexp_scverse._scores import chrom_sizes, samples_of
+from genexp_scverse._scores import samples_of
 from genexp_scverse.cli._outputs import check_apart, check_table_path, write_table
 
 _BED = (".bed", ".bed.gz")
@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
     )
     out = union_elements(table) if args.union else table
     if args.output.endswith(_BED):
-        io.write_bed(out, args.output, chrom_sizes=chrom_sizes(mdata))
+        # call_elements has cut them at the ends of those chromosomes whose length is known
+        io.write_bed(out, args.output)
     else:
         write_table(out.set_index("chrom"), args.output)
     if args.bedpe is not None:

@@ -16,7 +16,7 @@ from genexp_scverse._scores import (
     Scores,
     along_genome,
     always_open,
-    chrom_sizes,
+    gene_chrom_sizes,
     gene_names,
     has_scores,
     places_of,
@@ -114,11 +114,11 @@ def call_elements(
         model.get_mask(mdata, key_added=key)
     there: list[str | None] = list(samples_of(mdata, key)) or [None]
     wanted = there if samples is None else [samples] if isinstance(samples, str) else list(samples)
-    tables = []
+    tables, sizes = [], gene_chrom_sizes(mdata)
     for sample in wanted:
         scores = scores_of(mdata, key, sample)
         places = places_of(mdata, scores.window)
-        able = _Able(scores, places, chrom_sizes(mdata), exclude_promoter, always_open(mdata, key))
+        able = _Able(scores, places, sizes, exclude_promoter, always_open(mdata, key))
         cut = _cut(able, top) if top is not None else threshold
         tables.append(_elements(mdata, able, cut, merge_gap, min_length))
     if lost := int((~places.known).sum()):
