@@ -70,11 +70,6 @@ def always_open(mdata: MuData, key: str) -> tuple[int, int] | None:
     return None if first_last is None else (int(first_last[0]), int(first_last[1]))
 
 
-def has_scores(mdata: MuData, key: str) -> bool:
-    """Tell whether scores of this name are stored."""
-    return any(key in mdata.mod[m].uns for m in (CHROMATIN, DNA) if m in mdata.mod)
-
-
 def scores_of(mdata: MuData, key: str, sample: str | None = None) -> Scores:
     """Find the scores of one sample; without a name there must be one sample, or none.
 

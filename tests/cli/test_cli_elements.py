@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pyBigWig
 import pytest
+from small_models import make_mdata, make_model
 
 import genexp_scverse as gx
 from genexp_scverse.cli import main
@@ -68,6 +69,20 @@ def test_genes_on_1_and_tracks_on_chr1(scored, tmp_path):
     assert lines.loc[lines[0] == last, 2].max() == sizes[f"chr{last}"]
     with pyBigWig.open(str(track)) as file:
         assert file.chroms() == sizes.to_dict()
+
+
+def test_a_model_is_asked_for_its_own_mask(tmp_path):
+    mdata = make_mdata(60)
+    model = make_model("Seq2ExpModel", mdata, setup={}, train=False)
+    model.train(1, accelerator="cpu", enable_progress_bar=False)
+    model.save(tmp_path / "model")
+    gx.tl.fixed_mask(mdata, "random", sample="A", key_added="seq2exp_mask")
+    gx.io.write_mudata(mdata, tmp_path / "m.h5mu")
+    run(tmp_path / "model", tmp_path / "m.h5mu", "--top", "0.1", "--sample", "B", "-o", tmp_path / "e.tsv")
+    table = gx.tl.call_elements(model, mdata, top=0.1, samples=["B"])
+    assert set(table["sample"]) == {"B"}
+    written = pd.read_csv(tmp_path / "e.tsv", sep="\t")
+    pd.testing.assert_frame_equal(written, table.reset_index(drop=True), check_dtype=False, rtol=1e-4)
 
 
 def test_a_bigwig_is_of_one_sample(scored, tmp_path, fails):

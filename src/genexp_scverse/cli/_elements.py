@@ -27,8 +27,7 @@ def run(args: argparse.Namespace) -> None:
         if not hasattr(model, "get_mask"):
             msg = f"{args.model} is a {type(model).__name__}, which has no mask: give a model that selects positions"
             raise InputError(msg)
-        # a mask that the file holds may be of another model
-        model.get_mask(mdata, key_added=args.key)
+        model.get_mask(mdata, samples=args.sample, key_added=args.key)
     samples = args.sample or samples_of(mdata, args.key)
     if args.bigwig is not None and len(samples) > 1:
         msg = f"a bigWig holds one sample, and there are {len(samples)} ({', '.join(samples)}): name one by --sample"

@@ -18,7 +18,6 @@ from genexp_scverse._scores import (
     always_open,
     gene_chrom_sizes,
     gene_names,
-    has_scores,
     places_of,
     samples_of,
     scores_of,
@@ -56,8 +55,8 @@ def call_elements(
     Parameters
     ----------
     model
-        Asked for its mask by ``model.get_mask(mdata, key_added=key)`` where none is stored yet; None to work on
-        what is stored.
+        Asked for its mask of `samples`, which is stored as `key` in place of older scores of this name; None to work
+        on what is stored.
     mdata
         Genes with chrom, tss and, for stranded windows, strand. Genes without a place are left out.
     key
@@ -76,7 +75,7 @@ def call_elements(
         Positions with a base less than this many bases from the TSS are no elements; 0 leaves none out. By default
         those that a mask keeps open in every gene are none, or of scores that say nothing of it those of 1,000 bases.
     samples
-        Samples to call; all that the scores are of when None.
+        Samples to call; None for all of the model, or all that the stored scores are of.
     key_added
         Name of the result.
 
@@ -91,7 +90,7 @@ def call_elements(
     Raises
     ------
     InputError
-        When no scores are stored and the model gives none, or an argument is out of range.
+        When no scores are stored, the model has no mask, or an argument is out of range.
 
     Examples
     --------
@@ -107,11 +106,11 @@ def call_elements(
     [[300, 500, 0.8, 'a', -1], [601, 701, 0.8, 'b', -101]]
     """
     threshold = _check(threshold, top, merge_gap, min_length, exclude_promoter)
-    if not has_scores(mdata, key) and model is not None:
+    if model is not None:
         if not hasattr(model, "get_mask"):
             msg = f"{type(model).__name__} has no mask: give a model that selects positions, such as Seq2ExpModel"
             raise InputError(msg)
-        model.get_mask(mdata, key_added=key)
+        model.get_mask(mdata, samples=samples, key_added=key)
     there: list[str | None] = list(samples_of(mdata, key)) or [None]
     wanted = there if samples is None else [samples] if isinstance(samples, str) else list(samples)
     tables, sizes = [], gene_chrom_sizes(mdata)
