@@ -60,8 +60,7 @@ def stored_key(key: str, samples: Sequence[str], sample: str | None) -> str:
 
 def samples_of(mdata: MuData, key: str) -> list[str]:
     """Name the samples that the scores `key` are of; none for scores that belong to no sample."""
-    about = _about(mdata, key)[1]
-    return [str(s) for s in np.asarray(about.get("samples", []), dtype=object).ravel().tolist()]
+    return _samples(_about(mdata, key)[1])
 
 
 def always_open(mdata: MuData, key: str) -> tuple[int, int] | None:
@@ -109,10 +108,25 @@ def scores_of(mdata: MuData, key: str, sample: str | None = None) -> Scores:
 def store_scores(
     mdata: MuData, modality: str, key: str, values: np.ndarray, window: Mapping[str, Any], samples: Sequence[str]
 ) -> None:
-    """Store scores of one sample, or of none, as :func:`scores_of` finds them."""
+    """Store scores of one sample, or of none, as :func:`scores_of` finds them, in place of older ones of this name."""
+    drop_scores(mdata, key)
     adata = mdata.mod[modality]
     adata.obsm[key] = np.asarray(values, dtype=np.float32)
     adata.uns[key] = {k: window[k] for k in _WINDOW} | {"samples": np.array([str(s) for s in samples], dtype=object)}
+
+
+def drop_scores(mdata: MuData, key: str) -> None:
+    """Remove the scores `key` from all modalities: those left in one would hide newer ones in another."""
+    for name in (CHROMATIN, DNA):
+        adata = mdata.mod.get(name)
+        about = {} if adata is None else adata.uns.get(key, {})
+        if adata is None or not _describes(about):
+            continue
+        ends = ["", *(f"_{s}" for s in _samples(about))]
+        for array in [f"{key}{middle}{end}" for middle in ("", "_std") for end in ends]:
+            if array in adata.obsm:
+                del adata.obsm[array]
+        del adata.uns[key]
 
 
 def places_of(mdata: MuData, window: Mapping[str, Any]) -> Places:
@@ -222,6 +236,15 @@ def intervals_of(mdata: MuData, name: str) -> pd.DataFrame:
     return table
 
 
+def _samples(about: Mapping[str, Any]) -> list[str]:
+    return [str(s) for s in np.asarray(about.get("samples", []), dtype=object).ravel().tolist()]
+
+
+def _describes(about: Any) -> bool:
+    """Tell whether an entry of uns is one of scores per position."""
+    return hasattr(about, "keys") and set(_WINDOW) <= set(about.keys())
+
+
 def _about(mdata: MuData, key: str) -> tuple[AnnData, Mapping[str, Any]]:
     if not hasattr(mdata, "mod"):
         msg = f"expected a MuData of genes, got {type(mdata).__name__}: see gx.io.build_mudata"
@@ -235,7 +258,7 @@ def _about(mdata: MuData, key: str) -> tuple[AnnData, Mapping[str, Any]]:
             return mdata.mod[name], about
     there = sorted(
         {str(k) for m in (CHROMATIN, DNA) if m in mdata.mod for k, v in mdata.mod[m].uns.items()
-         if hasattr(v, "keys") and set(_WINDOW) <= set(v.keys()) and k != "window"}
+         if _describes(v) and k != "window"}
     )  # fmt: skip
     msg = (
         f"no scores per position are stored as {key!r} (there are {some(there, 6) or 'none'}): make them with "

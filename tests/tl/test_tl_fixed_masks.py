@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from scored import made
 
 import genexp_scverse as gx
 from genexp_scverse import InputError
+from genexp_scverse.io.assemble import assemble_mudata
 
 
 def four(**options):
@@ -87,6 +89,35 @@ def test_peaks_are_those_of_a_loop_over_bases(longest, caplog):
             expected[i, j] = any(tss + sign * (o - 100) in inside for o in range(10 * j, 10 * j + 10))
     np.testing.assert_array_equal(mask(mdata, "peaks_mask"), expected)
     assert ("hold one longer than a window" in caplog.text) == (longest == 350)
+
+
+def test_new_scores_replace_older_ones_in_any_modality():
+    mdata = four()
+    obs = mdata.obs[["chrom", "tss", "strand"]]
+    dna = AnnData(np.zeros((6, 0), np.float32), obs=pd.DataFrame(index=mdata.obs_names))
+    mdata = assemble_mudata(obs, {**mdata.mod, "dna": dna})
+    chromatin = mdata["chromatin"]
+    window = dict(chromatin.uns["window"])
+    dna = mdata["dna"]
+    dna.obsm["of_dna"], dna.uns["of_dna"] = np.zeros((6, 4), np.float32), window | {"bin_size": 50}
+    for name in ("mask_A", "mask_B", "mask_std_A", "mask_std_B"):
+        chromatin.obsm[name] = np.ones((6, 20), np.float32)
+    chromatin.uns["mask"] = window | {"samples": ["A", "B"]}
+    gx.tl.fixed_mask(mdata, "random", key_added="other")
+    gx.tl.fixed_mask(mdata, "distance", like="of_dna", key_added="mask")
+    assert set(chromatin.obsm) == {"bins", "other"}
+    assert set(chromatin.uns) >= {"window", "other"}
+    table = gx.tl.call_elements(None, mdata, key="mask", threshold=1, exclude_promoter=0)
+    # the position of the TSS alone, 50 bases long
+    assert (table["end"] - table["start"]).tolist() == [50] * 6
+    gx.tl.fixed_mask(mdata, "distance", key_added="mask")
+    assert "mask" not in dna.uns
+    assert (set(dna.obsm), mask(mdata, "mask").shape) == ({"of_dna"}, (6, 20))
+    # a spread that is stored belongs to the scores before
+    chromatin.obsm["mask_std"] = np.ones((6, 20), np.float32)
+    gx.tl.fixed_mask(mdata, "random", like="mask", key_added="mask")
+    assert set(chromatin.obsm) == {"bins", "other", "mask"}
+    assert mask(mdata, "mask").std() > 0.1
 
 
 def test_masks_are_called_like_any_other():
