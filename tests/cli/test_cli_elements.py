@@ -85,6 +85,14 @@ def test_a_model_is_asked_for_its_own_mask(tmp_path):
     pd.testing.assert_frame_equal(written, table.reset_index(drop=True), check_dtype=False, rtol=1e-4)
 
 
+def test_lines_say_of_which_sample_they_are(scored, tmp_path):
+    bed, pe = tmp_path / "e.bed", tmp_path / "e.bedpe"
+    run("-", scored, "--key", "two", "--threshold", "0.9", "-o", bed, "--bedpe", pe)
+    for names in (pd.read_csv(bed, sep="\t", skiprows=1, header=None)[3], pd.read_csv(pe, sep="\t")["name"]):
+        assert not names.duplicated().any()
+        assert names.str[-2:].value_counts().to_dict() == {"_A": len(names) / 2, "_B": len(names) / 2}
+
+
 def test_a_bigwig_is_of_one_sample(scored, tmp_path, fails):
     argv = ["elements", "-", scored, "--key", "two", "-o", tmp_path / "e.bed", "--bigwig", tmp_path / "m.bigWig"]
     assert "a bigWig holds one sample, and there are 2 (A, B): name one by --sample" in fails(*argv)

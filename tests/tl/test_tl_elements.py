@@ -155,6 +155,8 @@ def test_samples_have_their_own_scores():
     stored(mdata, {"A": [[0.9, 0, 0, 0]], "B": [[0, 0, 0, 0.9]]})
     table = called(mdata)
     assert list(zip(table["sample"], table["start"], strict=True)) == [("A", 400), ("B", 550)]
+    assert table["name"].tolist() == ["A_1_A", "A_1_B"]
+    assert called(mdata, samples=["B"])["name"].tolist() == ["A_1"]
     assert called(mdata, samples="B")["sample"].tolist() == ["B"]
     with pytest.raises(InputError, match=r"the scores 'mask' are not of sample 'C': they are of 'A', 'B'"):
         called(mdata, samples=["C"])

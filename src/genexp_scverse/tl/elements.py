@@ -83,9 +83,10 @@ def call_elements(
     -------
     A row per element and gene, in the order of samples, of genes, and along the chromosome: chrom, start, end
     (0-based half-open, the strand of the window undone, cut at the ends of the chromosome), name (of the gene, with a
-    number), score (mean over its positions), strand (``.``), gene_id, distance (bases from the TSS to the nearest base
-    of the element: 0 where it covers the TSS, negative upstream in the direction of transcription), gene_tss and
-    sample. Also written to ``mdata.uns["intervals"][key_added]``.
+    number, and where several samples are called the sample: ``MYC_3_K562``), score (mean over its positions), strand
+    (``.``), gene_id, distance (bases from the TSS to the nearest base of the element: 0 where it covers the TSS,
+    negative upstream in the direction of transcription), gene_tss and sample. Also written to
+    ``mdata.uns["intervals"][key_added]``.
 
     Raises
     ------
@@ -119,7 +120,11 @@ def call_elements(
         places = places_of(mdata, scores.window)
         able = _Able(scores, places, sizes, exclude_promoter, always_open(mdata, key))
         cut = _cut(able, top) if top is not None else threshold
-        tables.append(_elements(mdata, able, cut, merge_gap, min_length))
+        table = _elements(mdata, able, cut, merge_gap, min_length)
+        if len(wanted) > 1 and scores.sample:
+            # the first elements of a gene in two samples are two elements
+            table["name"] += f"_{scores.sample}"
+        tables.append(table)
     if lost := int((~places.known).sum()):
         logger.info("%d of %d genes have no chromosome or no TSS and no elements", lost, mdata.n_obs)
     table = pd.concat(tables, ignore_index=True)
