@@ -86,6 +86,13 @@ def test_elements_of_the_chosen_sample_are_drawn(mdata):
         assert [start for start, _ in spans(ax)] == list(expected)
 
 
+@pytest.mark.parametrize("chrom", ["1", "chr1", "Chr1", "NC_000001.11"])
+def test_peaks_of_a_chromosome_that_is_spelt_otherwise_are_drawn(mdata, chrom):
+    peaks = pd.DataFrame({"chrom": [chrom, "11", "chr2"], "start": [470, 480, 490], "end": [520, 530, 540]})
+    mdata.uns["intervals"] = {"peaks": peaks}
+    assert spans(gx.pl.locus(mdata, "a", mask=None, tracks=[], window=100)[0]) == [(470, 520)]
+
+
 def test_genes_in_view_by_body_or_tss(mdata):
     ax = gx.pl.locus(mdata, "a", mask=None, tracks=[], intervals=[], window=(400, 950))[-1]
     texts = {t.get_text(): t for t in ax.texts if t.get_text() not in ("", "genes")}

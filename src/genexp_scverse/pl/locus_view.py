@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from genexp_scverse._chroms import same_chrom
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._rows import rows_of
 from genexp_scverse._scores import Places, along_genome, gene_names, intervals_of, places_of, scores_of
@@ -198,7 +199,9 @@ def _intervals(
         if wanted is None and not {"chrom", "start", "end"} <= set(mdata.uns["intervals"][name].columns):
             continue
         table = intervals_of(mdata, name)
-        inside = (table["chrom"].astype(str) == chrom) & (table["end"] > view[0]) & (table["start"] < view[1])
+        theirs = table["chrom"].astype(str)
+        same = [c for c in theirs.unique() if same_chrom(c) == same_chrom(chrom)]
+        inside = theirs.isin(same) & (table["end"] > view[0]) & (table["start"] < view[1])
         if "gene_id" in table and not {"tss", "gene_type"} & set(table.columns):
             own = str(mdata.obs_names[row])
             inside &= table["gene_id"].astype(str).str.split(",").map(lambda ids, own=own: own in ids).astype(bool)
