@@ -105,6 +105,24 @@ def scores_of(mdata: MuData, key: str, sample: str | None = None) -> Scores:
     return Scores(values, spread, modality, window, sample)
 
 
+def holder_of(mdata: MuData) -> str:
+    """Name the modality that holds scores per position: chromatin, or dna where there is none.
+
+    Raises
+    ------
+    InputError
+        When there is neither.
+    """
+    for name in (CHROMATIN, DNA):
+        if name in mdata.mod:
+            return name
+    msg = (
+        f"the MuData has the modalities {some(mdata.mod, 6)}, but scores per position are stored in chromatin or dna: "
+        "build it with tracks or with fasta=, of windows as short as you like where a genome store is read"
+    )
+    raise InputError(msg)
+
+
 def store_scores(
     mdata: MuData, modality: str, key: str, values: np.ndarray, window: Mapping[str, Any], samples: Sequence[str]
 ) -> None:

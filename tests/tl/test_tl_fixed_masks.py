@@ -181,3 +181,28 @@ def test_tracks_of_a_genome_store(tmp_path):
     windows.n_bins = 10**9
     with pytest.raises(InputError, match=r"1000000000 bins of 1 bases for 30 genes are too many scores .* by like="):
         gx.tl.fixed_mask(mdata, "signal", sample=sample, windows=windows)
+
+
+def test_scores_need_a_modality_that_holds_them(tmp_path):
+    paths = gx.datasets.simulate(tmp_path, n_genes=30, n_chroms=2)
+    held = gx.io.build_mudata(
+        genes=paths.genes, expression=paths.expression, unit="tpm", fasta=paths.genome, upstream=8, downstream=8
+    )
+    mdata = assemble_mudata(held.obs, {"rna": held["rna"].copy()})
+    gx.io.write_genome(tmp_path / "genome", fasta=paths.genome, sheet=paths.sheet)
+    window = {"upstream": 64, "downstream": 64}
+    gx.io.attach_genome(mdata, tmp_path / "genome", **window)
+    said = r"has the modalities 'rna', but scores per position are stored in chromatin or dna: build it with tracks or"
+    with pytest.raises(InputError, match=said):
+        gx.tl.fixed_mask(mdata, "distance", windows=gx.io.genome_windows(mdata))
+    gx.pp.split_at_random(mdata)
+    gx.model.Seq2ExpModel.setup_mudata(mdata, samples=["A"])
+    model = gx.model.Seq2ExpModel(mdata, width=8, n_layers=1, backbone="conv", n_hidden=[8], resolution=16)
+    model.train(1, accelerator="cpu", enable_progress_bar=False)
+    with pytest.raises(InputError, match=said):
+        gx.tl.call_elements(model, mdata)
+    # as the message says
+    gx.io.attach_genome(held, tmp_path / "genome", **window)
+    gx.tl.fixed_mask(held, "distance", windows=gx.io.genome_windows(held))
+    assert held["dna"].obsm["distance_mask"].shape == (held.n_obs, 128)
+    assert set(gx.tl.call_elements(model, held, threshold=0.0)["sample"]) == {"A"}

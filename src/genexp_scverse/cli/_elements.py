@@ -20,6 +20,7 @@ def run(args: argparse.Namespace) -> None:
     # pandas and what needs it are loaded only when the file is a good one
     from genexp_scverse.tl.elements import call_elements, union_elements
 
+    model = None
     if not stored:
         from genexp_scverse.model.base import load
 
@@ -27,13 +28,8 @@ def run(args: argparse.Namespace) -> None:
         if not hasattr(model, "get_mask"):
             msg = f"{args.model} is a {type(model).__name__}, which has no mask: give a model that selects positions"
             raise InputError(msg)
-        model.get_mask(mdata, samples=args.sample, key_added=args.key)
-    samples = args.sample or samples_of(mdata, args.key)
-    if args.bigwig is not None and len(samples) > 1:
-        msg = f"a bigWig holds one sample, and there are {len(samples)} ({', '.join(samples)}): name one by --sample"
-        raise InputError(msg)
     table = call_elements(
-        None,
+        model,
         mdata,
         key=args.key,
         threshold=args.threshold,
@@ -41,8 +37,12 @@ def run(args: argparse.Namespace) -> None:
         merge_gap=args.merge_gap,
         min_length=args.min_length,
         exclude_promoter=args.exclude_promoter,
-        samples=samples or None,
+        samples=args.sample,
     )
+    samples = args.sample or samples_of(mdata, args.key)
+    if args.bigwig is not None and len(samples) > 1:
+        msg = f"a bigWig holds one sample, and there are {len(samples)} ({', '.join(samples)}): name one by --sample"
+        raise InputError(msg)
     out = union_elements(table) if args.union else table
     if args.output.endswith(_BED):
         # call_elements has cut them at the ends of those chromosomes whose length is known

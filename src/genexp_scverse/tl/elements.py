@@ -18,6 +18,7 @@ from genexp_scverse._scores import (
     always_open,
     gene_chrom_sizes,
     gene_names,
+    holder_of,
     places_of,
     samples_of,
     scores_of,
@@ -91,7 +92,8 @@ def call_elements(
     Raises
     ------
     InputError
-        When no scores are stored, the model has no mask, or an argument is out of range.
+        When no scores are stored, the model has no mask or the MuData no modality for it, or an argument is out of
+        range.
 
     Examples
     --------
@@ -111,6 +113,7 @@ def call_elements(
         if not hasattr(model, "get_mask"):
             msg = f"{type(model).__name__} has no mask: give a model that selects positions, such as Seq2ExpModel"
             raise InputError(msg)
+        holder_of(mdata)
         model.get_mask(mdata, samples=samples, key_added=key)
     there: list[str | None] = list(samples_of(mdata, key)) or [None]
     wanted = there if samples is None else [samples] if isinstance(samples, str) else list(samples)
