@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from genexp_scverse._chroms import match_chroms
 from genexp_scverse._errors import InputError, some
 from genexp_scverse.schema import CHROMATIN, DNA
 
@@ -59,19 +60,13 @@ def stored_key(key: str, samples: Sequence[str], sample: str | None) -> str:
 
 def samples_of(mdata: MuData, key: str) -> list[str]:
     """Name the samples that the scores `key` are of; none for scores that belong to no sample."""
-    about = _about(mdata, key)[1]
-    return [str(s) for s in np.asarray(about.get("samples", []), dtype=object).ravel().tolist()]
+    return _samples(_about(mdata, key)[1])
 
 
 def always_open(mdata: MuData, key: str) -> tuple[int, int] | None:
     """Say which positions the scores `key` keep open in every gene, first and one past the last, if that is known."""
     first_last = _about(mdata, key)[1].get(ALWAYS_OPEN)
     return None if first_last is None else (int(first_last[0]), int(first_last[1]))
-
-
-def has_scores(mdata: MuData, key: str) -> bool:
-    """Tell whether scores of this name are stored."""
-    return any(key in mdata.mod[m].uns for m in (CHROMATIN, DNA) if m in mdata.mod)
 
 
 def scores_of(mdata: MuData, key: str, sample: str | None = None) -> Scores:
@@ -110,13 +105,46 @@ def scores_of(mdata: MuData, key: str, sample: str | None = None) -> Scores:
     return Scores(values, spread, modality, window, sample)
 
 
+def holder_of(mdata: MuData) -> str:
+    """Name the modality that holds scores per position: chromatin, or dna where there is none.
+
+    Raises
+    ------
+    InputError
+        When there is neither.
+    """
+    for name in (CHROMATIN, DNA):
+        if name in mdata.mod:
+            return name
+    msg = (
+        f"the MuData has the modalities {some(mdata.mod, 6)}, but scores per position are stored in chromatin or dna: "
+        "build it with tracks or with fasta=, of windows as short as you like where a genome store is read"
+    )
+    raise InputError(msg)
+
+
 def store_scores(
     mdata: MuData, modality: str, key: str, values: np.ndarray, window: Mapping[str, Any], samples: Sequence[str]
 ) -> None:
-    """Store scores of one sample, or of none, as :func:`scores_of` finds them."""
+    """Store scores of one sample, or of none, as :func:`scores_of` finds them, in place of older ones of this name."""
+    drop_scores(mdata, key)
     adata = mdata.mod[modality]
     adata.obsm[key] = np.asarray(values, dtype=np.float32)
     adata.uns[key] = {k: window[k] for k in _WINDOW} | {"samples": np.array([str(s) for s in samples], dtype=object)}
+
+
+def drop_scores(mdata: MuData, key: str) -> None:
+    """Remove the scores `key` from all modalities: those left in one would hide newer ones in another."""
+    for name in (CHROMATIN, DNA):
+        adata = mdata.mod.get(name)
+        about = {} if adata is None else adata.uns.get(key, {})
+        if adata is None or not _describes(about):
+            continue
+        ends = ["", *(f"_{s}" for s in _samples(about))]
+        for array in [f"{key}{middle}{end}" for middle in ("", "_std") for end in ends]:
+            if array in adata.obsm:
+                del adata.obsm[array]
+        del adata.uns[key]
 
 
 def places_of(mdata: MuData, window: Mapping[str, Any]) -> Places:
@@ -185,6 +213,16 @@ def chrom_sizes(mdata: MuData) -> dict[str, int] | None:
     return {str(c): int(n) for c, n in dict(stored).items()}
 
 
+def gene_chrom_sizes(mdata: MuData) -> dict[str, int] | None:
+    """Chromosome -> length as :func:`chrom_sizes`, but under the names that the genes have; of known lengths only."""
+    sizes = chrom_sizes(mdata)
+    if not sizes or "chrom" not in mdata.obs:
+        return sizes
+    ours = mdata.obs["chrom"].dropna().astype(str).unique().tolist()
+    names = match_chroms(ours, sizes, wanted_in="mdata.obs", available_in="uns['chrom_sizes']")
+    return {mine: sizes[theirs] for mine, theirs in names.items()}
+
+
 def signed_distance(tss: np.ndarray, start: np.ndarray, end: np.ndarray, minus: np.ndarray) -> np.ndarray:
     """Bases from the TSS to the nearest base of ``[start, end)``: 0 where it covers it, negative upstream."""
     along = np.where(tss < start, start - tss, np.where(tss >= end, end - 1 - tss, 0))
@@ -216,6 +254,15 @@ def intervals_of(mdata: MuData, name: str) -> pd.DataFrame:
     return table
 
 
+def _samples(about: Mapping[str, Any]) -> list[str]:
+    return [str(s) for s in np.asarray(about.get("samples", []), dtype=object).ravel().tolist()]
+
+
+def _describes(about: Any) -> bool:
+    """Tell whether an entry of uns is one of scores per position."""
+    return hasattr(about, "keys") and set(_WINDOW) <= set(about.keys())
+
+
 def _about(mdata: MuData, key: str) -> tuple[AnnData, Mapping[str, Any]]:
     if not hasattr(mdata, "mod"):
         msg = f"expected a MuData of genes, got {type(mdata).__name__}: see gx.io.build_mudata"
@@ -229,7 +276,7 @@ def _about(mdata: MuData, key: str) -> tuple[AnnData, Mapping[str, Any]]:
             return mdata.mod[name], about
     there = sorted(
         {str(k) for m in (CHROMATIN, DNA) if m in mdata.mod for k, v in mdata.mod[m].uns.items()
-         if hasattr(v, "keys") and set(_WINDOW) <= set(v.keys()) and k != "window"}
+         if _describes(v) and k != "window"}
     )  # fmt: skip
     msg = (
         f"no scores per position are stored as {key!r} (there are {some(there, 6) or 'none'}): make them with "

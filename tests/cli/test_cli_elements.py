@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pyBigWig
 import pytest
+from small_models import make_mdata, make_model
 
 import genexp_scverse as gx
 from genexp_scverse.cli import main
@@ -50,6 +51,46 @@ def test_all_files_agree_with_the_functions(scored, tmp_path):
         one = ordered.iloc[0]
         assert file.stats(one["chrom"], int(one["start"]), int(one["end"]), type="max")[0] > 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.bed", "e.bedpe", "e.tsv", "m.bigWig", "u.bed.gz"]
+
+
+def test_genes_on_1_and_tracks_on_chr1(scored, tmp_path):
+    mdata = gx.io.read_mudata(scored)
+    sizes = mdata.uns["chrom_sizes"].set_index("chrom")["size"]
+    mdata.obs["chrom"] = mdata.obs["chrom"].astype(str).str.removeprefix("chr").to_numpy()
+    # a gene near the end, whose window runs over it
+    last = mdata.obs["chrom"].iloc[-1]
+    mdata.obs.loc[mdata.obs_names[-1], "tss"] = int(sizes[f"chr{last}"]) - 1500
+    gx.io.write_mudata(mdata, tmp_path / "m.h5mu")
+    bed, track = tmp_path / "e.bed", tmp_path / "m.bigWig"
+    run("-", tmp_path / "m.h5mu", "--key", "signal_mask", "--threshold", "0", "-o", bed, "--bigwig", track)
+    lines = pd.read_csv(bed, sep="\t", skiprows=1, header=None, dtype={0: str})
+    assert set(lines[0]) == {"1", "2"}
+    assert (lines[2] <= lines[0].map(lambda c: sizes[f"chr{c}"])).all()
+    assert lines.loc[lines[0] == last, 2].max() == sizes[f"chr{last}"]
+    with pyBigWig.open(str(track)) as file:
+        assert file.chroms() == sizes.to_dict()
+
+
+def test_a_model_is_asked_for_its_own_mask(tmp_path):
+    mdata = make_mdata(60)
+    model = make_model("Seq2ExpModel", mdata, setup={}, train=False)
+    model.train(1, accelerator="cpu", enable_progress_bar=False)
+    model.save(tmp_path / "model")
+    gx.tl.fixed_mask(mdata, "random", sample="A", key_added="seq2exp_mask")
+    gx.io.write_mudata(mdata, tmp_path / "m.h5mu")
+    run(tmp_path / "model", tmp_path / "m.h5mu", "--top", "0.1", "--sample", "B", "-o", tmp_path / "e.tsv")
+    table = gx.tl.call_elements(model, mdata, top=0.1, samples=["B"])
+    assert set(table["sample"]) == {"B"}
+    written = pd.read_csv(tmp_path / "e.tsv", sep="\t")
+    pd.testing.assert_frame_equal(written, table.reset_index(drop=True), check_dtype=False, rtol=1e-4)
+
+
+def test_lines_say_of_which_sample_they_are(scored, tmp_path):
+    bed, pe = tmp_path / "e.bed", tmp_path / "e.bedpe"
+    run("-", scored, "--key", "two", "--threshold", "0.9", "-o", bed, "--bedpe", pe)
+    for names in (pd.read_csv(bed, sep="\t", skiprows=1, header=None)[3], pd.read_csv(pe, sep="\t")["name"]):
+        assert not names.duplicated().any()
+        assert names.str[-2:].value_counts().to_dict() == {"_A": len(names) / 2, "_B": len(names) / 2}
 
 
 def test_a_bigwig_is_of_one_sample(scored, tmp_path, fails):

@@ -74,6 +74,25 @@ def test_elements_of_this_gene_and_all_peaks_are_drawn(mdata):
     assert len(spans(gx.pl.locus(mdata, "b", mask=None, window=(400, 700))[2])) == len(joined) == 2
 
 
+def test_elements_of_the_chosen_sample_are_drawn(mdata):
+    starts = {"A": 400, "B": 440, "": 480, "A,B": 520, np.nan: 560, "AB": 600}
+    table = pd.DataFrame({"chrom": "chr1", "start": starts.values(), "gene_id": "a", "sample": starts.keys()})
+    table["end"] = table["start"] + 20
+    # as they come out of a file
+    mdata.uns["intervals"] = {"elements": table.astype({"sample": "category"})}
+    options = {"mask": None, "tracks": [], "window": (350, 650)}
+    for sample, expected in (("A", [400, 480, 520, 560]), ("B", [440, 480, 520, 560]), (None, starts.values())):
+        ax = gx.pl.locus(mdata, "a", sample=sample, **options)[0]
+        assert [start for start, _ in spans(ax)] == list(expected)
+
+
+@pytest.mark.parametrize("chrom", ["1", "chr1", "Chr1", "NC_000001.11"])
+def test_peaks_of_a_chromosome_that_is_spelt_otherwise_are_drawn(mdata, chrom):
+    peaks = pd.DataFrame({"chrom": [chrom, "11", "chr2"], "start": [470, 480, 490], "end": [520, 530, 540]})
+    mdata.uns["intervals"] = {"peaks": peaks}
+    assert spans(gx.pl.locus(mdata, "a", mask=None, tracks=[], window=100)[0]) == [(470, 520)]
+
+
 def test_genes_in_view_by_body_or_tss(mdata):
     ax = gx.pl.locus(mdata, "a", mask=None, tracks=[], intervals=[], window=(400, 950))[-1]
     texts = {t.get_text(): t for t in ax.texts if t.get_text() not in ("", "genes")}

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scored import made, stored
+from small_models import make_mdata, make_model
 
 import genexp_scverse as gx
 from genexp_scverse import InputError
@@ -62,6 +63,21 @@ def test_elements_are_cut_at_the_ends_of_the_chromosome():
     stored(mdata, np.ones((3, 4)))
     assert spans(called(mdata)) == [("a", 0, 130), ("b", 861, 1000), ("c", 890, 1000)]
     assert spans(called(mdata, min_length=111)) == [("a", 0, 130), ("b", 861, 1000)]
+
+
+def test_the_ends_of_a_chromosome_that_the_genes_name_otherwise():
+    mdata = made([("a", 30, "+"), ("b", 960, "-"), ("c", 990, "+")], upstream=100, downstream=100, bin_size=50)
+    stored(mdata, np.ones((3, 4)))
+    # c is on a chromosome of unknown length
+    mdata.obs["chrom"] = ["1", "1", "7"]
+    table = called(mdata)
+    assert spans(table) == [("a", 0, 130), ("b", 861, 1000), ("c", 890, 1090)]
+    assert table["chrom"].tolist() == ["1", "1", "7"]
+    mdata.obs["chrom"] = "7"
+    with pytest.raises(InputError, match=r"none of the 1 chromosomes of mdata.obs \('7'\) is among the 1 of uns\["):
+        called(mdata)
+    mdata.obs["chrom"] = np.nan
+    assert called(mdata).empty
 
 
 @pytest.mark.parametrize("exclude", [0, 1, 40, 75])
@@ -139,6 +155,8 @@ def test_samples_have_their_own_scores():
     stored(mdata, {"A": [[0.9, 0, 0, 0]], "B": [[0, 0, 0, 0.9]]})
     table = called(mdata)
     assert list(zip(table["sample"], table["start"], strict=True)) == [("A", 400), ("B", 550)]
+    assert table["name"].tolist() == ["A_1_A", "A_1_B"]
+    assert called(mdata, samples=["B"])["name"].tolist() == ["A_1"]
     assert called(mdata, samples="B")["sample"].tolist() == ["B"]
     with pytest.raises(InputError, match=r"the scores 'mask' are not of sample 'C': they are of 'A', 'B'"):
         called(mdata, samples=["C"])
@@ -146,22 +164,30 @@ def test_samples_have_their_own_scores():
     assert joined["sample"].tolist() == ["A", "B"]
 
 
-def test_the_model_is_asked_only_where_nothing_is_stored():
-    mdata = made([("a", 500, "+")], upstream=100, downstream=100, bin_size=50)
+def test_a_model_is_asked_whatever_is_stored():
+    mdata = make_mdata(60)
 
-    class Model:
-        asked = 0
+    def model(seed, **hyper):
+        made = make_model("Seq2ExpModel", mdata, setup={}, seed=seed, train=False, **hyper)
+        made.train(1, accelerator="cpu", enable_progress_bar=False)
+        return made
 
-        def get_mask(self, mdata, key_added):
-            self.asked += 1
-            stored(mdata, [[0.9, 0, 0, 0]], key=key_added)
-
-    model = Model()
-    for _ in range(2):
-        assert spans(gx.tl.call_elements(model, mdata, exclude_promoter=0)) == [("a", 400, 450)]
-    assert model.asked == 1
+    first, second = model(0), model(1)
+    alone = gx.tl.call_elements(second, mdata.copy(), top=0.1)
+    assert set(alone["sample"]) == {"A", "B"}
+    before = gx.tl.call_elements(first, mdata, top=0.1)
+    assert not before.equals(alone)
+    pd.testing.assert_frame_equal(gx.tl.call_elements(second, mdata, top=0.1), alone)
+    of_b = gx.tl.call_elements(first, mdata, top=0.1, samples=["B"])
+    places = ["start", "end", "score", "sample"]
+    expected = before.loc[before["sample"] == "B", places].reset_index(drop=True)
+    pd.testing.assert_frame_equal(of_b[places].reset_index(drop=True), expected)
+    # without a model what is stored counts
+    pd.testing.assert_frame_equal(gx.tl.call_elements(None, mdata, top=0.1), of_b)
+    with pytest.raises(InputError, match=r'the model was made with mask="none": there is no mask to give'):
+        gx.tl.call_elements(model(0, mask="none"), mdata)
     with pytest.raises(InputError, match=r"object has no mask: give a model that selects positions"):
-        gx.tl.call_elements(object(), mdata, key="other")
+        gx.tl.call_elements(object(), mdata)
     with pytest.raises(InputError, match=r"no scores per position are stored as 'other' \(there are 'seq2exp_mask'\)"):
         gx.tl.call_elements(None, mdata, key="other")
 

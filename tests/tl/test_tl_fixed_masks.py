@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from scored import made
 
 import genexp_scverse as gx
 from genexp_scverse import InputError
+from genexp_scverse.io.assemble import assemble_mudata
 
 
 def four(**options):
@@ -89,6 +91,35 @@ def test_peaks_are_those_of_a_loop_over_bases(longest, caplog):
     assert ("hold one longer than a window" in caplog.text) == (longest == 350)
 
 
+def test_new_scores_replace_older_ones_in_any_modality():
+    mdata = four()
+    obs = mdata.obs[["chrom", "tss", "strand"]]
+    dna = AnnData(np.zeros((6, 0), np.float32), obs=pd.DataFrame(index=mdata.obs_names))
+    mdata = assemble_mudata(obs, {**mdata.mod, "dna": dna})
+    chromatin = mdata["chromatin"]
+    window = dict(chromatin.uns["window"])
+    dna = mdata["dna"]
+    dna.obsm["of_dna"], dna.uns["of_dna"] = np.zeros((6, 4), np.float32), window | {"bin_size": 50}
+    for name in ("mask_A", "mask_B", "mask_std_A", "mask_std_B"):
+        chromatin.obsm[name] = np.ones((6, 20), np.float32)
+    chromatin.uns["mask"] = window | {"samples": ["A", "B"]}
+    gx.tl.fixed_mask(mdata, "random", key_added="other")
+    gx.tl.fixed_mask(mdata, "distance", like="of_dna", key_added="mask")
+    assert set(chromatin.obsm) == {"bins", "other"}
+    assert set(chromatin.uns) >= {"window", "other"}
+    table = gx.tl.call_elements(None, mdata, key="mask", threshold=1, exclude_promoter=0)
+    # the position of the TSS alone, 50 bases long
+    assert (table["end"] - table["start"]).tolist() == [50] * 6
+    gx.tl.fixed_mask(mdata, "distance", key_added="mask")
+    assert "mask" not in dna.uns
+    assert (set(dna.obsm), mask(mdata, "mask").shape) == ({"of_dna"}, (6, 20))
+    # a spread that is stored belongs to the scores before
+    chromatin.obsm["mask_std"] = np.ones((6, 20), np.float32)
+    gx.tl.fixed_mask(mdata, "random", like="mask", key_added="mask")
+    assert set(chromatin.obsm) == {"bins", "other", "mask"}
+    assert mask(mdata, "mask").std() > 0.1
+
+
 def test_masks_are_called_like_any_other():
     mdata = four()
     mdata.uns["intervals"] = {"macs": pd.DataFrame({"chrom": ["chr1"], "start": [203], "end": [239]})}
@@ -150,3 +181,28 @@ def test_tracks_of_a_genome_store(tmp_path):
     windows.n_bins = 10**9
     with pytest.raises(InputError, match=r"1000000000 bins of 1 bases for 30 genes are too many scores .* by like="):
         gx.tl.fixed_mask(mdata, "signal", sample=sample, windows=windows)
+
+
+def test_scores_need_a_modality_that_holds_them(tmp_path):
+    paths = gx.datasets.simulate(tmp_path, n_genes=30, n_chroms=2)
+    held = gx.io.build_mudata(
+        genes=paths.genes, expression=paths.expression, unit="tpm", fasta=paths.genome, upstream=8, downstream=8
+    )
+    mdata = assemble_mudata(held.obs, {"rna": held["rna"].copy()})
+    gx.io.write_genome(tmp_path / "genome", fasta=paths.genome, sheet=paths.sheet)
+    window = {"upstream": 64, "downstream": 64}
+    gx.io.attach_genome(mdata, tmp_path / "genome", **window)
+    said = r"has the modalities 'rna', but scores per position are stored in chromatin or dna: build it with tracks or"
+    with pytest.raises(InputError, match=said):
+        gx.tl.fixed_mask(mdata, "distance", windows=gx.io.genome_windows(mdata))
+    gx.pp.split_at_random(mdata)
+    gx.model.Seq2ExpModel.setup_mudata(mdata, samples=["A"])
+    model = gx.model.Seq2ExpModel(mdata, width=8, n_layers=1, backbone="conv", n_hidden=[8], resolution=16)
+    model.train(1, accelerator="cpu", enable_progress_bar=False)
+    with pytest.raises(InputError, match=said):
+        gx.tl.call_elements(model, mdata)
+    # as the message says
+    gx.io.attach_genome(held, tmp_path / "genome", **window)
+    gx.tl.fixed_mask(held, "distance", windows=gx.io.genome_windows(held))
+    assert held["dna"].obsm["distance_mask"].shape == (held.n_obs, 128)
+    assert set(gx.tl.call_elements(model, held, threshold=0.0)["sample"]) == {"A"}

@@ -158,6 +158,9 @@ def test_wrong_pairs_are_said():
         (SOME.assign(regulated="maybe"), r"regulated of 4 of 4 pairs is neither True nor False \('maybe'\)"),
         (SOME.assign(regulated=False), r"4 of 4 pairs can be scored, 0 of them regulated, but both classes are needed"),
         (SOME.assign(end=SOME["start"]), r"4 of 4 pairs have an empty element"),
+        (SOME.assign(start=[1, np.nan, np.nan, 4]), r"start of 2 of 4 pairs is no whole number \('nan' in row 2\)"),
+        (SOME.assign(end=[1.5, 2, 3, 4]), r"end of 1 of 4 pairs is no whole number \('1.5' in row 1\): mend or drop"),
+        (SOME.assign(end=["9", "9", "9", "?"]), r"end of 1 of 4 pairs is no whole number \('\?' in row 4\)"),
         (SOME.assign(chrom="chr9"), r"none of the 1 chromosomes of the table of pairs \('chr9'\) is among"),
     ):
         with pytest.raises(InputError, match=said):

@@ -6,7 +6,7 @@ import argparse
 
 from genexp_scverse import io
 from genexp_scverse._errors import InputError
-from genexp_scverse._scores import chrom_sizes, samples_of
+from genexp_scverse._scores import samples_of
 from genexp_scverse.cli._outputs import check_apart, check_table_path, write_table
 
 _BED = (".bed", ".bed.gz")
@@ -20,6 +20,7 @@ def run(args: argparse.Namespace) -> None:
     # pandas and what needs it are loaded only when the file is a good one
     from genexp_scverse.tl.elements import call_elements, union_elements
 
+    model = None
     if not stored:
         from genexp_scverse.model.base import load
 
@@ -27,14 +28,8 @@ def run(args: argparse.Namespace) -> None:
         if not hasattr(model, "get_mask"):
             msg = f"{args.model} is a {type(model).__name__}, which has no mask: give a model that selects positions"
             raise InputError(msg)
-        # a mask that the file holds may be of another model
-        model.get_mask(mdata, key_added=args.key)
-    samples = args.sample or samples_of(mdata, args.key)
-    if args.bigwig is not None and len(samples) > 1:
-        msg = f"a bigWig holds one sample, and there are {len(samples)} ({', '.join(samples)}): name one by --sample"
-        raise InputError(msg)
     table = call_elements(
-        None,
+        model,
         mdata,
         key=args.key,
         threshold=args.threshold,
@@ -42,11 +37,16 @@ def run(args: argparse.Namespace) -> None:
         merge_gap=args.merge_gap,
         min_length=args.min_length,
         exclude_promoter=args.exclude_promoter,
-        samples=samples or None,
+        samples=args.sample,
     )
+    samples = args.sample or samples_of(mdata, args.key)
+    if args.bigwig is not None and len(samples) > 1:
+        msg = f"a bigWig holds one sample, and there are {len(samples)} ({', '.join(samples)}): name one by --sample"
+        raise InputError(msg)
     out = union_elements(table) if args.union else table
     if args.output.endswith(_BED):
-        io.write_bed(out, args.output, chrom_sizes=chrom_sizes(mdata))
+        # call_elements has cut them at the ends of those chromosomes whose length is known
+        io.write_bed(out, args.output)
     else:
         write_table(out.set_index("chrom"), args.output)
     if args.bedpe is not None:

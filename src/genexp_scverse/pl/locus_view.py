@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from genexp_scverse._chroms import same_chrom
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._rows import rows_of
 from genexp_scverse._scores import Places, along_genome, gene_names, intervals_of, places_of, scores_of
@@ -69,12 +70,13 @@ def locus(
         Scores per position to draw, one or several names; a band shows the stored standard deviation. None draws none.
     intervals
         Names of tables in ``mdata.uns["intervals"]``; all that have chrom, start and end without it. Of a table with
-        gene_id, such as called elements, only the intervals of this gene are drawn.
+        gene_id, such as called elements, only the intervals of this gene are drawn, and of one with sample only those
+        of `sample` and of none.
     window
         What to show: bases to either side of the TSS, or the start and end on the chromosome (0-based half-open); by
         default the whole window of tracks and mask.
     sample
-        Sample of tracks and scores; None where there is one.
+        Sample of tracks, scores and intervals; None where there is one.
     windows
         What :func:`genexp_scverse.io.genome_windows` gives, to draw the tracks of a genome store instead of those in
         the MuData.
@@ -109,7 +111,7 @@ def locus(
     scores = {name: scores_of(mdata, name, sample) for name in masks}
     chrom, tss = str(mdata.obs["chrom"].iloc[row]), int(mdata.obs["tss"].iloc[row])
     view = _view(mdata, row, tss, window, stored.window if stored and chosen else None, list(scores.values()))
-    tables = _intervals(mdata, intervals, row, chrom, view)
+    tables = _intervals(mdata, intervals, row, chrom, view, sample)
     models = pack_genes(mdata, chrom, view, _WIDTH - _LABEL)
     panels = [_Panel("track", name, 1, _TRACK) for name in chosen]
     panels += [_Panel("mask", name, 1, _MASK) for name in scores]
@@ -189,7 +191,7 @@ def _view(mdata: MuData, row: int, tss: int, window: Any, of_tracks: dict | None
 
 
 def _intervals(
-    mdata: MuData, wanted: Sequence[str] | None, row: int, chrom: str, view: tuple[int, int]
+    mdata: MuData, wanted: Sequence[str] | None, row: int, chrom: str, view: tuple[int, int], sample: str | None
 ) -> dict[str, pd.DataFrame]:
     names = list(mdata.uns.get("intervals", {})) if wanted is None else list(wanted)
     found = {}
@@ -197,10 +199,16 @@ def _intervals(
         if wanted is None and not {"chrom", "start", "end"} <= set(mdata.uns["intervals"][name].columns):
             continue
         table = intervals_of(mdata, name)
-        inside = (table["chrom"].astype(str) == chrom) & (table["end"] > view[0]) & (table["start"] < view[1])
+        theirs = table["chrom"].astype(str)
+        same = [c for c in theirs.unique() if same_chrom(c) == same_chrom(chrom)]
+        inside = theirs.isin(same) & (table["end"] > view[0]) & (table["start"] < view[1])
         if "gene_id" in table and not {"tss", "gene_type"} & set(table.columns):
             own = str(mdata.obs_names[row])
             inside &= table["gene_id"].astype(str).str.split(",").map(lambda ids, own=own: own in ids).astype(bool)
+        if "sample" in table and sample is not None:
+            # joined elements name all of theirs
+            of = table["sample"].astype(object).fillna("").astype(str)
+            inside &= of.map(lambda names: not names or sample in (names, *names.split(","))).astype(bool)
         found[name] = table[inside]
     return found
 

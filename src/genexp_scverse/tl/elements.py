@@ -16,9 +16,9 @@ from genexp_scverse._scores import (
     Scores,
     along_genome,
     always_open,
-    chrom_sizes,
+    gene_chrom_sizes,
     gene_names,
-    has_scores,
+    holder_of,
     places_of,
     samples_of,
     scores_of,
@@ -56,8 +56,8 @@ def call_elements(
     Parameters
     ----------
     model
-        Asked for its mask by ``model.get_mask(mdata, key_added=key)`` where none is stored yet; None to work on
-        what is stored.
+        Asked for its mask of `samples`, which is stored as `key` in place of older scores of this name; None to work
+        on what is stored.
     mdata
         Genes with chrom, tss and, for stranded windows, strand. Genes without a place are left out.
     key
@@ -76,7 +76,7 @@ def call_elements(
         Positions with a base less than this many bases from the TSS are no elements; 0 leaves none out. By default
         those that a mask keeps open in every gene are none, or of scores that say nothing of it those of 1,000 bases.
     samples
-        Samples to call; all that the scores are of when None.
+        Samples to call; None for all of the model, or all that the stored scores are of.
     key_added
         Name of the result.
 
@@ -84,14 +84,16 @@ def call_elements(
     -------
     A row per element and gene, in the order of samples, of genes, and along the chromosome: chrom, start, end
     (0-based half-open, the strand of the window undone, cut at the ends of the chromosome), name (of the gene, with a
-    number), score (mean over its positions), strand (``.``), gene_id, distance (bases from the TSS to the nearest base
-    of the element: 0 where it covers the TSS, negative upstream in the direction of transcription), gene_tss and
-    sample. Also written to ``mdata.uns["intervals"][key_added]``.
+    number, and where several samples are called the sample: ``MYC_3_K562``), score (mean over its positions), strand
+    (``.``), gene_id, distance (bases from the TSS to the nearest base of the element: 0 where it covers the TSS,
+    negative upstream in the direction of transcription), gene_tss and sample. Also written to
+    ``mdata.uns["intervals"][key_added]``.
 
     Raises
     ------
     InputError
-        When no scores are stored and the model gives none, or an argument is out of range.
+        When no scores are stored, the model has no mask or the MuData no modality for it, or an argument is out of
+        range.
 
     Examples
     --------
@@ -107,20 +109,25 @@ def call_elements(
     [[300, 500, 0.8, 'a', -1], [601, 701, 0.8, 'b', -101]]
     """
     threshold = _check(threshold, top, merge_gap, min_length, exclude_promoter)
-    if not has_scores(mdata, key) and model is not None:
+    if model is not None:
         if not hasattr(model, "get_mask"):
             msg = f"{type(model).__name__} has no mask: give a model that selects positions, such as Seq2ExpModel"
             raise InputError(msg)
-        model.get_mask(mdata, key_added=key)
+        holder_of(mdata)
+        model.get_mask(mdata, samples=samples, key_added=key)
     there: list[str | None] = list(samples_of(mdata, key)) or [None]
     wanted = there if samples is None else [samples] if isinstance(samples, str) else list(samples)
-    tables = []
+    tables, sizes = [], gene_chrom_sizes(mdata)
     for sample in wanted:
         scores = scores_of(mdata, key, sample)
         places = places_of(mdata, scores.window)
-        able = _Able(scores, places, chrom_sizes(mdata), exclude_promoter, always_open(mdata, key))
+        able = _Able(scores, places, sizes, exclude_promoter, always_open(mdata, key))
         cut = _cut(able, top) if top is not None else threshold
-        tables.append(_elements(mdata, able, cut, merge_gap, min_length))
+        table = _elements(mdata, able, cut, merge_gap, min_length)
+        if len(wanted) > 1 and scores.sample:
+            # the first elements of a gene in two samples are two elements
+            table["name"] += f"_{scores.sample}"
+        tables.append(table)
     if lost := int((~places.known).sum()):
         logger.info("%d of %d genes have no chromosome or no TSS and no elements", lost, mdata.n_obs)
     table = pd.concat(tables, ignore_index=True)

@@ -12,6 +12,7 @@ from genexp_scverse._logging import logger
 from genexp_scverse._rows import blocks_of
 from genexp_scverse._scores import (
     covered,
+    holder_of,
     intervals_of,
     places_of,
     samples_of,
@@ -93,7 +94,8 @@ def fixed_mask(
     Raises
     ------
     InputError
-        When tracks, window, places of genes or intervals are not there, or an argument is out of range.
+        When tracks, window, places of genes, intervals or a modality for the scores are not there, or an argument is
+        out of range.
 
     Examples
     --------
@@ -146,7 +148,7 @@ def _positions(mdata: MuData, like: str | None, windows: Any) -> tuple[str, dict
                 "store: name a stored mask whose positions to take by like="
             )
             raise InputError(msg)
-        return CHROMATIN if CHROMATIN in mdata.mod else DNA, dict(store_tracks(windows).window or {})
+        return holder_of(mdata), dict(store_tracks(windows).window or {})
     for name in (CHROMATIN, DNA):
         window = mdata.mod[name].uns.get("window") if name in mdata.mod else None
         if window is not None and int(window.get("bin_size", 0)):

@@ -199,7 +199,7 @@ def _checked(pairs: pd.DataFrame) -> pd.DataFrame:
     table.index = table.index.astype(str)
     for column in columns:
         if column in ("start", "end"):
-            table[column] = table[column].astype(np.int64)
+            table[column] = _whole(table[column], column)
         else:
             table[column] = table[column].fillna("").astype(str).astype(object)
     table["regulated"] = said.to_numpy(bool)
@@ -207,6 +207,19 @@ def _checked(pairs: pd.DataFrame) -> pd.DataFrame:
         msg = f"{wrong} of {len(table)} pairs have an empty element (end is not after start): mend or drop them"
         raise InputError(msg)
     return table
+
+
+def _whole(column: pd.Series, name: str) -> pd.Series:
+    number = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(number) | (number != np.floor(number))
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        msg = (
+            f"{name} of {int(wrong.sum())} of {len(column)} pairs is no whole number "
+            f"({str(column.iloc[first])!r} in row {first + 1}): mend or drop them"
+        )
+        raise InputError(msg)
+    return pd.Series(number.astype(np.int64), index=column.index)
 
 
 def _word(value: Any) -> str:
