@@ -9,7 +9,7 @@ import numpy as np
 
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError
-from genexp_scverse._scores import ALWAYS_OPEN
+from genexp_scverse._scores import ALWAYS_OPEN, drop_scores
 from genexp_scverse.model.base import TorchGeneModel
 from genexp_scverse.model.base._selection import chosen_samples
 from genexp_scverse.model.base._tables import flips
@@ -105,13 +105,11 @@ class MaskOutputs(TorchGeneModel):
         if holder is None:
             msg = "the MuData has neither tracks nor DNA to write a mask to: pass key_added=None"
             raise InputError(msg)
+        drop_scores(mdata, key)
         for sample, mask in found.items():
             end = f"_{sample}" if len(found) > 1 else ""
             holder.obsm[f"{key}{end}"] = mask.mean
             holder.obsm[f"{key}_std{end}"] = mask.std
-        for modality in mdata.mod.values():
-            # older scores of this name in another modality would be found in place of these
-            modality.uns.pop(key, None)
         places = self.module.geometry
         holder.uns[key] = {
             "upstream": places.upstream,
