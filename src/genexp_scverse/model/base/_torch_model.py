@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from anndata import AnnData
+from mudata import MuData
 from scvi.train import TrainRunner
 
 from genexp_scverse._errors import InputError
@@ -224,10 +226,17 @@ class TorchGeneModel(GeneModel):
         pairs = np.stack([np.arange(mdata.n_obs), np.zeros(mdata.n_obs, int)], axis=1)
         latent = self._forward(tables, pairs, ("latent",))["latent"]
         if key_added is not None:
-            mods = self.setup_["modalities"]
-            holder = mods["chromatin"] if mods["chromatin"] in mdata.mod else mods["dna"]
-            mdata.mod[holder].obsm[key_added] = latent
+            self._holder(mdata).obsm[key_added] = latent
         return latent
+
+    def _holder(self, mdata: MuData) -> AnnData:
+        """Return what arrays of all genes are written to: chromatin, or dna where that is not there or not read."""
+        modalities = self.setup_["modalities"]
+        for name in (modalities["chromatin"], modalities["dna"]):
+            if name in mdata.mod:
+                return mdata.mod[name]
+        msg = "the MuData has neither tracks nor DNA to write to: pass key_added=None"
+        raise InputError(msg)
 
     def _run(self, train, valid, options: dict, seed: int, *, early_stopping: bool, **trainer: Any) -> None:
         """Train the network; a model of several stages calls `_fit` for each."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from genexp_scverse import schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._scores import ALWAYS_OPEN, drop_scores
 from genexp_scverse.model.base import TorchGeneModel
@@ -99,12 +98,7 @@ class MaskOutputs(TorchGeneModel):
         return flips(mdata, window, bool(self.hyperparameters_["stranded"]))
 
     def _store(self, mdata: MuData, found: dict[str, Mask], key: str) -> None:
-        mods = self.setup_["modalities"]
-        holder = mdata.mod.get(mods[schema.CHROMATIN])
-        holder = mdata.mod.get(mods[schema.DNA]) if holder is None else holder
-        if holder is None:
-            msg = "the MuData has neither tracks nor DNA to write a mask to: pass key_added=None"
-            raise InputError(msg)
+        holder = self._holder(mdata)
         drop_scores(mdata, key)
         for sample, mask in found.items():
             end = f"_{sample}" if len(found) > 1 else ""

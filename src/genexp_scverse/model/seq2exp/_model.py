@@ -17,7 +17,7 @@ from genexp_scverse.model.seq2exp._beside import beside, channels_of
 from genexp_scverse.model.seq2exp._geometry import Geometry, geometry
 from genexp_scverse.model.seq2exp._mask_outputs import MaskOutputs
 from genexp_scverse.model.seq2exp._module import CONTACT, Seq2ExpModule
-from genexp_scverse.nn.backbones import BACKBONES, check_settings
+from genexp_scverse.nn.backbones import check_settings
 
 PUBLISHED_SIGNALS = {"H3K27ac": (0.4, 1.5), "DNase": (0.4, 0.2), CONTACT: (0.2, 1.0)}
 """Weight and offset of the signals of the paper."""
@@ -128,8 +128,8 @@ class Seq2ExpModel(MaskOutputs):
     n_channels
         Of the embeddings; counted where it is None.
     blacklist
-        Name of intervals (``mdata.uns["intervals"]``) whose positions the mask never opens, but for
-        those around the TSS; None for none.
+        Name of intervals (``mdata.uns["intervals"]``) whose positions the mask never opens, but for those around the
+        TSS; None for none.
     share_weights
         One backbone for generator and predictor.
     reverse_complement
@@ -254,9 +254,6 @@ class Seq2ExpModel(MaskOutputs):
         if hyper["mask"] == "none" and hyper["blacklist"] is not None:
             msg = f'blacklist={hyper["blacklist"]!r} acts on the mask, and there is none: leave it out, or mask="none"'
             raise InputError(msg)
-        if hyper["backbone"] not in BACKBONES:
-            msg = f"backbone={hyper['backbone']!r} is not known: choose one of {', '.join(BACKBONES)}"
-            raise InputError(msg)
         check_settings(hyper["backbone"], hyper["backbone_settings"])
         for name in ("resolution", "center"):
             value = hyper[name]
@@ -353,7 +350,7 @@ class Seq2ExpModel(MaskOutputs):
 
 
 class _WatchMask(lightning.Callback):
-    """Say once when the mask lets nothing through, or everything."""
+    """Say once when the mask lets nothing through, or everything, and when it was not ready at the end."""
 
     said = False
 
