@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from genexp_scverse._errors import InputError
+from genexp_scverse._errors import InputError, speaking_shell
 from genexp_scverse.cli._outputs import drop_stdout
 from genexp_scverse.cli._parser import make_parser
+
+_OPTIONS = {"samples": "--sample", "marks": "--mark", "test": "--test-chroms", "valid": "--valid-chroms"}
+"""Arguments of Python whose options have another name than ``--name-of-argument``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = make_parser().parse_args(argv)
     try:
-        code = args.run(args) or 0
+        with speaking_shell(_OPTIONS):
+            code = args.run(args) or 0
         # a reader of our output that has gone is noticed here, not when the interpreter ends
         sys.stdout.flush()
         return code
