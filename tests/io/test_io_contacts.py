@@ -311,7 +311,7 @@ def test_real_loops_of_hiccups(shared_data):
         ("raw.cool", {"chroms": []}, "chroms names no chromosome"),
         ("raw.cool", {"max_distance": -5}, "max_distance=-5"),
         ("raw.cool", {"genes": pd.DataFrame({"chrom": ["1"]})}, "genes has no column 'tss'"),
-        ("gone.cool", {}, "gone.cool does not exist: give a .cool, .mcool or .hic"),
+        ("gone.cool", {}, "gone.cool does not exist: give the path of a .cool, .mcool or .hic"),
         ("", {}, "is a folder"),
     ],
 )

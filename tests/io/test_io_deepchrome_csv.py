@@ -138,7 +138,7 @@ def _edit(row, column, value):
         (lambda rows: [["gene", "bin", *MARKS, "label"], *rows], "is not a table of numbers without a header"),
         (lambda rows: [*rows, ["999999", 1, 0]], "incomplete at row 1001 .gene '999999'.: was the file cut off"),
         (lambda rows: [*rows[:5], [*rows[5], 1], *rows[5:]], "is not a table of numbers"),
-        (lambda rows: [], "is not a table of numbers"),
+        (lambda rows: [], r"train\.csv is empty: give a CSV of DeepChrome"),
         (_edit(3, 4, "inf"), "incomplete at row 4 .gene '000003'"),
         (_edit(3, 4, ""), "incomplete at row 4 .gene '000003'"),
         (_edit(3, 0, ""), "incomplete at row 4 .gene ''"),
@@ -183,7 +183,11 @@ def test_names_of_cells_that_are_asked_for(toy):
 def test_a_damaged_archive_of_one_file_is_said(toy):
     whole = gzip.compress((toy / "train.csv").read_bytes())
     (toy / "train.csv").unlink()
-    for content in (whole[: len(whole) // 2], b"not gzip at all", whole[:200] + b"spoilt" + whole[206:]):
+    for content, message in (
+        (whole[: len(whole) // 2], "is a truncated or damaged gzip file"),
+        (whole[:200] + b"spoilt" + whole[206:], "is a truncated or damaged gzip file"),
+        (b"not gzip at all", "has 1 columns, expected 8"),
+    ):
         (toy / "train.csv.gz").write_bytes(content)
-        with pytest.raises(gx.InputError, match=r"train\.csv\.gz cannot be read"):
+        with pytest.raises(gx.InputError, match=rf"train\.csv\.gz {message}"):
             gx.io.read_deepchrome(toy)

@@ -227,6 +227,18 @@ def test_the_very_name_counts(tmp_path):
 
 
 @pytest.mark.parametrize("indexed", [False, True])
+def test_rna_letters_and_blanks_at_line_ends(indexed, tmp_path):
+    path = tmp_path / "a.fa"
+    path.write_text(">chr1 \nACGUuCGTTT \nGGCCAUGCAN \nGAT \n")
+    if indexed:  # as samtools faidx writes it: blanks are bytes of a line, and no bases
+        path.with_name("a.fa.fai").write_text("chr1\t23\t7\t10\t12\n")
+    genes = make_genes([("chr1", 11, "+"), ("chr1", 21, "-")])
+    codes = read_codes(genes, path, upstream=2, downstream=4)
+    assert ["".join("ACGTN"[c] for c in row) for row in codes] == ["TGGCCA", "NATCNT"]
+    assert fasta_sizes(path) == {"chr1": 23}
+
+
+@pytest.mark.parametrize("indexed", [False, True])
 def test_tss_beyond_the_end(indexed, tmp_path):
     path = tmp_path / "a.fa"
     path.write_text(">chr1\nACGTACGT\n")
@@ -240,7 +252,7 @@ def test_tss_beyond_the_end(indexed, tmp_path):
     ("content", "text"),
     [
         (b"", "is empty"),
-        (b"\n\n", "is no FASTA"),
+        (b"\n\n", "is empty"),
         (b"ACGT\n", r"is no FASTA .it begins with b'ACGT"),
         (b"@read\nACGT\n+\nIIII\n", "FASTQ"),
         (b"<html>", "web page"),
@@ -249,7 +261,8 @@ def test_tss_beyond_the_end(indexed, tmp_path):
         (b">\nACGT\n", "without a name"),
         (b">chr1\nACGT\n>chr2", "cut short: it ends within the header 'chr2'"),
         (b">chr1\nACG-T*\n", r"holds '\*', '-', which are no letters"),
-        (b">chr1\nAC\x00\xff\n", "which are no letters"),
+        (b">chr1\nAC\x00\xff\n", "is a binary file"),
+        (b">chr1\nAC\xff\n", "which are no letters"),
         (b">chr1\n" + b"MEEPQSDPSVEPPLSQETFSDLWKLLPENNV\n" * 3, "is no DNA"),
     ],
 )
@@ -268,8 +281,8 @@ def test_paths_that_do_not_do(genome, tmp_path):
     cut = tmp_path / "cut.fa.gz"
     for pack in (gzip.compress, bgzip):
         cut.write_bytes(pack(as_fasta(genome))[:-200])
-        with pytest.raises(InputError, match=r"cut\.fa\.gz is cut short or damaged"):
+        with pytest.raises(InputError, match=r"cut\.fa\.gz is a truncated or damaged gzip"):
             read_codes(genes, cut, upstream=1, downstream=1)
     cut.write_bytes(gzip.compress(as_fasta(genome))[:30] + b"damaged" * 100)
-    with pytest.raises(InputError, match="cut short or damaged"):
+    with pytest.raises(InputError, match="truncated or damaged gzip"):
         fasta_sizes(cut)

@@ -14,6 +14,7 @@ from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io.chroms import match_chroms
 from genexp_scverse.io.loops import read_loops
+from genexp_scverse.io.plain_text import existing_file, with_home
 
 RAW = "none"
 _BALANCED = ("weight", "ICE", "KR", "SCALE", "VC_SQRT", "VC")
@@ -88,6 +89,7 @@ def read_contacts(
         msg = f"genes has no column {some(lacking)}: give a table with chrom and tss, such as mdata.obs"
         raise InputError(msg)
     wanted = _wanted(chroms, genes)
+    path = with_home(path)
     name, _, _ = str(path).partition("::")
     start = _first_bytes(Path(name))
     if start.startswith((_HDF5, _HIC)):
@@ -299,12 +301,8 @@ def _as_loud_as_asked(record: logging.LogRecord) -> bool:
 
 
 def _first_bytes(path: Path) -> bytes:
-    if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
-        msg = f"{path} {problem}: give {_KINDS}"
-        raise InputError(msg)
     try:
-        with path.open("rb") as file:
+        with existing_file(path, what=_KINDS).open("rb") as file:
             return file.read(8)
     except PermissionError as error:
         msg = f"{path} may not be read (permission denied): change its permissions"

@@ -15,6 +15,7 @@ from genexp_scverse.io._bins_by_cell import BinsByCell, check_bins_path
 from genexp_scverse.io._deepchrome_file import MARKS, N_BINS, read_csv
 from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata, assemble_rna
 from genexp_scverse.io.ids import check_samples
+from genexp_scverse.io.plain_text import existing_file, with_home
 from genexp_scverse.io.provenance import file_table
 from genexp_scverse.schema import CHROMATIN, RNA, SPLIT, SPLITS
 
@@ -118,7 +119,7 @@ def find_cells(path: str | Path, sample: str | Sequence[str] | None = None) -> d
     --------
     See :func:`read_deepchrome`.
     """
-    path = Path(path)
+    path = with_home(path)
     wanted = [sample] if isinstance(sample, str) else None if sample is None else list(dict.fromkeys(sample))
     if wanted == []:
         msg = "sample names no cell: name at least one, or leave it out for all"
@@ -140,11 +141,9 @@ def find_cells(path: str | Path, sample: str | Sequence[str] | None = None) -> d
 
 def _cells_there(path: Path) -> tuple[dict[str, dict[str, Path]], bool]:
     """Cells in `path`, and whether it is one alone, whose name is free."""
-    if path.is_file():
-        return {path.name.split(".")[0]: {_split_of(path) or path.name: path}}, True
     if not path.is_dir():
-        msg = f"{path} does not exist"
-        raise InputError(msg)
+        path = existing_file(path, what="a CSV of DeepChrome or a folder with them")
+        return {path.name.split(".")[0]: {_split_of(path) or path.name: path}}, True
     own = _split_files(path)
     if own:
         folder = path.resolve()

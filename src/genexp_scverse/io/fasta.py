@@ -14,6 +14,7 @@ from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io._fasta_stream import check_letters, fasta_pieces
 from genexp_scverse.io.chroms import match_chroms, same_chrom
+from genexp_scverse.io.plain_text import with_home
 from genexp_scverse.io.window import Windows, check_tss, tss_windows
 from genexp_scverse.schema import BASES
 
@@ -32,6 +33,7 @@ def _code_table() -> np.ndarray:
     table = np.full(256, _AMBIGUOUS, dtype=np.uint8)
     for code, base in enumerate(BASES):
         table[[ord(base), ord(base.lower())]] = code
+    table[[ord("U"), ord("u")]] = BASES.index("T")  # RNA
     return table
 
 
@@ -50,9 +52,9 @@ def read_codes(
 
     A window is `upstream` bases before the TSS and `downstream` bases from the TSS base on, see
     :func:`~genexp_scverse.io.window.tss_windows`; genes on the minus strand are reverse-complemented. Case is
-    ignored. Letters other than A, C, G and T, bases beyond the ends of the chromosome and genes on sequences
-    that the file lacks are N; the latter and other IUPAC letters are counted in the log. Names are matched by
-    :func:`match_chroms`.
+    ignored, and U (RNA) is T. Letters other than A, C, G, T and U, bases beyond the ends of the chromosome and
+    genes on sequences that the file lacks are N; the latter and other IUPAC letters are counted in the log. Names
+    are matched by :func:`match_chroms`.
 
     The file is read once from beginning to end, with one chromosome in memory at a time, and nothing is
     written beside it. Where a plain FASTA has an up-to-date index (``.fai``) and the windows are a small part
@@ -93,7 +95,7 @@ def read_codes(
     >>> ["".join("ACGTN"[i] for i in row) for row in codes]
     ['CGTT', 'ACGT']
     """
-    path = Path(fasta)
+    path = with_home(fasta)
     windows = tss_windows(genes, upstream=upstream, downstream=downstream, stranded=stranded)
     codes = np.full((len(genes), upstream + downstream), _N, dtype=np.uint8)
     index = _read_index(path)
@@ -148,7 +150,7 @@ def fasta_sizes(path: str | os.PathLike) -> dict[str, int]:
     ...     fasta_sizes(path)
     {'chr1': 6, 'chrM': 2}
     """
-    path = Path(path)
+    path = with_home(path)
     sizes = _read_index(path)
     if sizes is None:
         sizes = {}
@@ -158,7 +160,7 @@ def fasta_sizes(path: str | os.PathLike) -> dict[str, int]:
 
 
 def codes_of_letters(letters: np.ndarray) -> tuple[np.ndarray, int]:
-    """Turn letters (uint8, ASCII) into codes, and count those other than A, C, G, T and N, which become N.
+    """Turn letters (uint8, ASCII) into codes, and count those other than A, C, G, T, U and N, which become N.
 
     Examples
     --------
@@ -248,6 +250,8 @@ def _fetch(
             start, end = max(0, int(windows.start[row])), min(sizes[name], int(windows.end[row]))
             if start < end:
                 letters = faidx.fetch(name, start + 1, end).encode()
+                if b" " in letters or b"\t" in letters:  # blanks at line ends, which shift what an index finds
+                    return _stream(genes, windows, path, codes)
                 odd = _write(codes, windows, row, np.frombuffer(letters, dtype=np.uint8))
                 ambiguous += odd
                 if odd:

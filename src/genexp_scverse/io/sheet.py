@@ -108,7 +108,7 @@ def warn_of_mixed_scales(table: pd.DataFrame, name: str) -> None:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         msg = f"the sample sheet {path} {'is a folder' if path.is_dir() else 'does not exist'}: check the path"
         raise InputError(msg)
     layout = table_layout(path, what=_WHAT)
