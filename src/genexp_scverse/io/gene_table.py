@@ -12,6 +12,7 @@ from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io.plain_text import first_line, open_text
 from genexp_scverse.io.tables import read_table, table_layout
+from genexp_scverse.io.written_numbers import to_numbers
 
 GENE_ID = ("gene_id", "ensembl_id", "ensembl_gene_id", "geneid", "gene", "name")
 _ALIASES = {
@@ -227,7 +228,7 @@ def _check_columns(path, names: list[str], columns: dict[str, str], wanted: list
 
 
 def _positions(values: pd.Series, ids: pd.Series, path) -> pd.Series:
-    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    numbers = to_numbers(values)
     wrong = (numbers.isna() & values.notna()) | ~np.isfinite(numbers.fillna(0)) | (numbers % 1 > 0)
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])

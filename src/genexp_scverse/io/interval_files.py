@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from genexp_scverse._errors import InputError, some
+from genexp_scverse.io.written_numbers import to_numbers
 
 
 def write_bed(table: pd.DataFrame, path: str | Path, *, chrom_sizes: Mapping[str, int] | None = None) -> None:
@@ -208,7 +209,7 @@ def _refuse(table: pd.DataFrame, wrong: pd.Series, how: str, mend: str) -> None:
 def _scores(table: pd.DataFrame) -> np.ndarray:
     if "score" not in table:
         return np.full(len(table), np.nan)
-    return pd.to_numeric(table["score"], errors="coerce").to_numpy(np.float64)
+    return to_numbers(table["score"]).to_numpy(np.float64)
 
 
 def _thousandths(score: np.ndarray) -> np.ndarray:

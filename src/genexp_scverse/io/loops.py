@@ -9,6 +9,7 @@ import pandas as pd
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io.plain_text import first_line, open_text
+from genexp_scverse.io.written_numbers import to_numbers
 
 _WHAT = "a .cool, .mcool or .hic matrix, or loops in BEDPE"
 _COUNTS = ("count", "counts", "observed", "o")
@@ -111,7 +112,7 @@ def _counts(header: list[str], rest: list[list[str]], path: str | Path) -> pd.Se
         at = names.index("score") if "score" in names else _SCORE
         source = "score"
     given = pd.Series([fields[at - 6] if 6 <= at < len(fields) + 6 else "" for fields in rest])
-    count = pd.to_numeric(given, errors="coerce")
+    count = to_numbers(given)
     if source == "score" and not (count > 0).any():
         logger.info("%s has no count of its loops: all count 1", path)
         return pd.Series(1.0, index=count.index, dtype="float32")

@@ -10,6 +10,7 @@ from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io.ids import check_samples
+from genexp_scverse.io.plain_text import with_home
 from genexp_scverse.io.tables import read_table, table_layout
 
 COLUMNS = ("sample", "mark", "path")
@@ -19,8 +20,8 @@ _WHAT = "a sample sheet (a table with the columns sample, mark, path)"
 def read_sheet(sheet: str | Path | pd.DataFrame) -> pd.DataFrame:
     """Read a sample sheet: a table with the columns sample, mark, path and, if you like, scale.
 
-    Paths are relative to the sheet. Without a column scale (or where it is empty) the scale is ``coverage``.
-    Lines that start with ``#`` are comments; other columns are named in the log and not used.
+    Paths are relative to the sheet; ``~`` is the home folder. Without a column scale (or where it is empty) the
+    scale is ``coverage``. Lines that start with ``#`` are comments; other columns are named in the log and not used.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def read_sheet(sheet: str | Path | pd.DataFrame) -> pd.DataFrame:
         name, folder, table = "the sample sheet", Path(), sheet.reset_index(drop=True)
         start = "the working directory"
     else:
-        path = Path(sheet)
+        path = with_home(sheet)
         name, folder, start = str(path), path.resolve().parent, "the sheet"
         table = _read(path)
     table.columns = [str(c).strip().lower() for c in table.columns]
@@ -82,7 +83,7 @@ def read_sheet(sheet: str | Path | pd.DataFrame) -> pd.DataFrame:
     if addresses:
         msg = f"{name} gives the address {some(addresses)}: bigWigs are read from local files, download it first"
         raise InputError(msg)
-    table["path"] = [str(folder / p) for p in table["path"]]
+    table["path"] = [str(folder / with_home(p)) for p in table["path"]]
     gone = [p for p in table["path"] if not Path(p).is_file()]
     if gone:
         msg = (
@@ -112,9 +113,7 @@ def _read(path: Path) -> pd.DataFrame:
         msg = f"the sample sheet {path} {'is a folder' if path.is_dir() else 'does not exist'}: check the path"
         raise InputError(msg)
     layout = table_layout(path, what=_WHAT)
-    table = read_table(path, layout, what=_WHAT, text=layout.names)
-    comment = table[layout.names[0]].astype(str).str.startswith("#")
-    return table[~comment].reset_index(drop=True)
+    return read_table(path, layout, what=_WHAT, text=layout.names, comments=True)
 
 
 def _text(column: pd.Series) -> pd.Series:

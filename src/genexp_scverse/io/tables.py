@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -13,6 +14,9 @@ import pandas as pd
 from genexp_scverse._errors import InputError, some
 from genexp_scverse.io.plain_text import open_text
 
+_DELIMITERS = ("\t", ";", ",", " ")
+_LINES, _CHARACTERS = 1000, 1 << 22
+"""Of so many lines and characters the delimiter is told."""
 _MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "None", "n/a", "<NA>"]
 
 
@@ -36,7 +40,7 @@ class Layout:
 
 
 def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
-    r"""Find the header of a table and its delimiter (tab, else comma, else semicolon).
+    r"""Find the header of a table and its delimiter: the tab, semicolon, comma or blank that cuts all lines alike.
 
     Lines that start with ``#`` are comments, but one that has the delimiter and stands right above the data
     is the header. Where the rows have one field more than the header, as R's write.table leaves it, the first
@@ -65,13 +69,14 @@ def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "genes.csv"
-    ...     _ = path.write_text("gene_id,chrom\ng1,chr1\n")
+    ...     _ = path.write_text("gene_id;K562, rep 1\ng1;1,5\n")
     ...     table_layout(path, what="a table").names
-    ['gene_id', 'chrom']
+    ['gene_id', 'K562, rep 1']
     """
     with open_text(path, what=what) as handle:
-        comment, header, row, at = _head(handle, skip)
-    delimiter = next((d for d in ("\t", ",", ";") if d in header), "\t")
+        comment, lines, at = _head(handle, skip)
+    delimiter = _delimiter(lines)
+    header, row = (*lines, "", "")[:2]
     names, fields = _split(header, delimiter), _split(row, delimiter)
     commented = _split(comment.lstrip("#").strip(), delimiter)
     if len(commented) > 1 and len(commented) == len(names) and any(_is_number(name) for name in names):
@@ -95,7 +100,9 @@ def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
     return Layout(names, delimiter, at, trailing)
 
 
-def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[str]) -> pd.DataFrame:
+def read_table(
+    path: str | Path, layout: Layout, *, what: str, text: Iterable[str], comments: bool = False
+) -> pd.DataFrame:
     r"""Read the rows of a table.
 
     Parameters
@@ -108,6 +115,8 @@ def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[st
         What it should be, for messages.
     text
         Columns to keep as strings, with nothing taken for missing (a gene may be called NA).
+    comments
+        Leave out rows that start with ``#``.
 
     Returns
     -------
@@ -116,7 +125,7 @@ def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[st
     Raises
     ------
     InputError
-        When two columns have the same name or a row has more fields than the header.
+        When two columns have the same name, a row has more or fewer fields than the header, or a quote is not closed.
 
     Examples
     --------
@@ -147,6 +156,8 @@ def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[st
                 keep_default_na=False,
                 na_values={name: _MISSING for name in [*layout.names, *trailing] if name not in text},
                 low_memory=False,
+                # the others misread large exponents, or end the process
+                float_precision="round_trip",
             )
         except pd.errors.ParserError as error:
             msg = f"{path} is no regular table ({str(error).strip()}): give every row the fields of the header"
@@ -161,29 +172,93 @@ def read_table(path: str | Path, layout: Layout, *, what: str, text: Iterable[st
             f"{int(beyond.argmax()) + 1}): give every row the fields of the header"
         )
         raise InputError(msg)
+    last = table[layout.names[-1]]
+    if (last.isna() | (last.astype(object) == "")).any():
+        _check_no_short_row(path, layout, what=what, comments=comments)
+    for name in layout.names:
+        _check_one_line(table[name], path)
+    if comments:
+        first = table[layout.names[0]].astype(str)
+        table = table[~first.str.startswith("#").to_numpy(bool)].reset_index(drop=True)
     return table.drop(columns=trailing)
 
 
-def _head(handle: IO[bytes], skip: int) -> tuple[str, str, str, int]:
-    """Give the last comment, the first line that is none, the one after it, and how many stand above that."""
-    comment = header = row = ""
-    at = 0
+def _head(handle: IO[bytes], skip: int) -> tuple[str, list[str], int]:
+    """Give the last comment, the first lines that are none, and how many stand above the second of them."""
+    comment, at, size = "", 0, 0
+    lines: list[str] = []
     for number, raw in enumerate(handle, 1):
         line = raw.decode("utf-8").rstrip("\r\n")
         if number <= skip or not line.strip():
             continue
-        if header:
-            row = line
-            break
-        if line.startswith("#"):
+        if line.startswith("#") and not lines:
             comment = line
-        else:
-            header, at = line, number
-    return comment, header, row, at
+            continue
+        at = at or number
+        lines.append(line)
+        size += len(line)
+        if len(lines) > 1 and (len(lines) == _LINES or size > _CHARACTERS):
+            break
+    return comment, lines, at
+
+
+def _delimiter(lines: list[str]) -> str:
+    """Tell the delimiter: it cuts most rows into as many fields, more than one, and the header into as many."""
+    best, found = (False, False, 0, 0.0), "\t"
+    for delimiter in _DELIMITERS:
+        header, *rows = [len(_split(line, delimiter)) for line in lines]
+        width, times = Counter(rows or [header]).most_common(1)[0]
+        share = times / max(len(rows), 1)
+        # R leaves out the name of the first column
+        fit = 2 if header == width else int(header + 1 == width)
+        if width > 1 and (delimiter != " " or (share == 1 and fit)):
+            # tabs stand in no name
+            rank = (share > 0.5, delimiter == "\t" and fit > 0, fit, share)
+            best, found = max((best, found), (rank, delimiter), key=lambda pair: pair[0])
+    return found
+
+
+def _check_no_short_row(path: str | Path, layout: Layout, *, what: str, comments: bool) -> None:
+    wanted = len(layout.names)
+    with open_text(path, what=what) as handle:
+        for _ in range(layout.skip):
+            handle.readline()
+        rows = csv.reader((raw.decode("utf-8") for raw in handle), delimiter=layout.delimiter)
+        for fields in _all(rows, path):
+            if 0 < len(fields) < wanted and any(map(str.strip, fields)) and not (comments and fields[0][:1] == "#"):
+                msg = (
+                    f"line {layout.skip + rows.line_num} of {path} has {len(fields)} fields and the header {wanted}: "
+                    "give every row the fields of the header"
+                )
+                raise InputError(msg)
+
+
+def _all(rows: Iterator[list[str]], path: str | Path) -> Iterator[list[str]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        msg = f"{path} is no regular table ({error}): remove a quote that is not closed"
+        raise InputError(msg) from error
+
+
+def _check_one_line(column: pd.Series, path: str | Path) -> None:
+    """Refuse fields with a line end in them: a quote that is not closed hides the rows up to the next."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return
+    over = [isinstance(value, str) and "\n" in value for value in column]
+    if any(over):
+        msg = (
+            f"{sum(over)} fields of column {column.name!r} of {path} go over several lines (row "
+            f"{over.index(True) + 1}): remove the quote that is not closed, or write each field in one line"
+        )
+        raise InputError(msg)
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # a field beyond its limit
+        return line.split(delimiter)
 
 
 def _is_number(value: str) -> bool:
