@@ -352,7 +352,7 @@ def test_a_store_that_asks_for_pickles_is_refused(tmp_path, planted, escaped):
     for name, content in ((".zmetadata", {"metadata": {"obs/.zarray": planted}}), ("obs/.zarray", planted)):
         text = json.dumps(content)
         (path / name).write_text(text.replace("pickle", "\\u0070ickle") if escaped else text)
-        with pytest.raises(InputError, match="asks for pickled objects, which could run code, so the store is not"):
+        with pytest.raises(InputError, match=r"the codec .*\(pickled objects, which could run code\), which is not"):
             gx.io.read_mudata(path)
         (path / name).unlink()
 
@@ -374,7 +374,7 @@ def test_a_pickle_codec_of_zarr_2_would_run_and_does_not(zarr_store, tmp_path):
         "compressor": None, "filters": [{"id": "pickle", "protocol": 5}],
     }  # fmt: skip
     (planted / ".zarray").write_text(json.dumps(array))
-    with pytest.raises(InputError, match="asks for pickled objects"):
+    with pytest.raises(InputError, match="asks for the codec 'pickle'"):
         gx.io.read_mudata(path)
     assert not trace.exists()
 

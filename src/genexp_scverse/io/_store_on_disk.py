@@ -21,6 +21,11 @@ LARGE = (schema.BINS, schema.CODES)
 """Entries of the ``obsm`` of a modality that stay in the file."""
 
 
+def stays_on_disk(name: str) -> bool:
+    """Tell of an array, by its place in the file, whether it is left there."""
+    return name.endswith(tuple(f"/obsm/{key}" for key in LARGE))
+
+
 def read_on_disk(path: Path) -> MuData:
     """Read everything but bins and codes, which become arrays that read from the file.
 
@@ -44,7 +49,7 @@ def read_on_disk(path: Path) -> MuData:
 
 def _assembled(store: Any, large: Callable[[Any], Any]) -> MuData:
     def kept(func, name: str, element, iospec):
-        if hasattr(element, "shape") and any(name.endswith(f"/obsm/{key}") for key in LARGE):
+        if hasattr(element, "shape") and stays_on_disk(name):
             return large(element)
         return func(element)
 

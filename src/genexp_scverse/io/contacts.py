@@ -12,6 +12,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse.io._untrusted import check_hdf5
 from genexp_scverse.io.chroms import match_chroms
 from genexp_scverse.io.loops import read_loops
 from genexp_scverse.io.plain_text import existing_file, with_home
@@ -93,7 +94,7 @@ def read_contacts(
     name, _, _ = str(path).partition("::")
     start = _first_bytes(Path(name))
     if start.startswith((_HDF5, _HIC)):
-        table = _read_matrix(str(path), resolution, normalization, wanted, max_distance, genes)
+        table = _read_matrix(str(path), start, resolution, normalization, wanted, max_distance, genes)
     else:
         if resolution is not None or normalization not in ("auto", RAW, None):
             msg = f"{path} is text, so it holds loops, which have no resolution or normalization: leave them out"
@@ -107,6 +108,7 @@ def read_contacts(
 
 def _read_matrix(
     path: str,
+    start: bytes,
     resolution: int | None,
     normalization: str | None,
     wanted: list[str] | None,
@@ -115,6 +117,9 @@ def _read_matrix(
 ) -> pd.DataFrame:
     hictkpy = _hictkpy(path)
     try:
+        if start.startswith(_HDF5):
+            # a matrix is read in parts, which need not fit into memory together
+            check_hdf5(path.partition("::")[0], in_memory=lambda name: False)
         file = _open(hictkpy, path, resolution)
         resolution = int(file.resolution())
         if resolution == 0:

@@ -101,9 +101,14 @@ def _from_frame(frame: pd.DataFrame) -> Raw:
 def _from_h5ad(path: Path) -> Raw:
     from anndata import read_h5ad
 
+    from genexp_scverse.io._untrusted import UNREADABLE, check_hdf5
+
     try:
+        check_hdf5(path)
         raw = _from_anndata(read_h5ad(path))
-    except OSError as error:
+    except InputError:
+        raise
+    except UNREADABLE as error:
         msg = f"{path} is no whole .h5ad file ({error}): write or copy it again"
         raise InputError(msg) from error
     raw.name = str(path)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 import warnings
-import zlib
 from pathlib import Path
-from typing import Any
 
 import h5py
 import mudata
@@ -20,7 +17,8 @@ from genexp_scverse import schema
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError
 from genexp_scverse.io._store_content import as_written, check_content, not_writable
-from genexp_scverse.io._store_on_disk import read_on_disk
+from genexp_scverse.io._store_on_disk import read_on_disk, stays_on_disk
+from genexp_scverse.io._untrusted import UNREADABLE, check_hdf5, check_zarr, plain_codecs_only
 
 _SUFFIXES = (".h5mu", ".zarr")
 
@@ -134,7 +132,9 @@ def read_mudata(path: str | Path, *, on_disk: bool = False) -> MuData:
     Raises
     ------
     InputError
-        When the file is missing, damaged, of another kind, not gene-centric, or carries pickled objects.
+        When the file is missing, damaged, of another kind or not gene-centric; when it holds what could run code or
+        leads to other files (codecs and filters that are not plain, links, external and virtual datasets), or declares
+        arrays that are far larger than what it stores or than the memory.
 
     Examples
     --------
@@ -148,20 +148,24 @@ def read_mudata(path: str | Path, *, on_disk: bool = False) -> MuData:
         if not _is_zarr(path):
             msg = f"{path} is a folder and no zarr store: give the .h5mu file or the .zarr folder"
             raise InputError(msg)
-        _refuse_pickle(path)
     else:
         # mudata writes a text of its own in front, so the signature stands at byte 512
         if not h5py.is_hdf5(path):
             msg = f"{path} is not an .h5mu file (no HDF5 signature): make it with `genexp build`"
             raise InputError(msg)
     try:
-        with nothing_pulled(), warnings.catch_warnings():
+        # what stays on disk need not fit into memory
+        check = check_zarr if path.is_dir() else check_hdf5
+        check(path, in_memory=lambda name: not (on_disk and stays_on_disk(name)))
+        with nothing_pulled(), plain_codecs_only(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if on_disk:
                 mdata = read_on_disk(path)
             else:
                 mdata = mudata.read_zarr(path) if path.is_dir() else mudata.read_h5mu(path)
-    except _UNREADABLE as error:
+    except InputError:
+        raise
+    except UNREADABLE as error:
         msg = (
             f"{path} cannot be read as a MuData ({type(error).__name__}: {_one_line(error)}): it is damaged, cut short "
             "or of another kind; copy it again, or make it with `genexp build`"
@@ -178,12 +182,6 @@ def read_mudata(path: str | Path, *, on_disk: bool = False) -> MuData:
     # mudata 0.4 keeps the number as h5py gives it, and cannot write that to zarr
     mdata._axis = int(mdata._axis)
     return mdata
-
-
-_UNREADABLE = (
-    OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError, EOFError, zlib.error,
-)  # fmt: skip
-"""What h5py, zarr, anndata and mudata raise on a file that is none of theirs."""
 
 
 def put_in_place(beside: Path, path: Path, folder: Path) -> None:
@@ -206,31 +204,3 @@ def _one_line(error: BaseException | str) -> str:
 
 def _is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in (".zgroup", "zarr.json"))
-
-
-def _refuse_pickle(store: Path) -> None:
-    for pattern in (".zarray", "zarr.json", ".zmetadata"):
-        for meta in store.rglob(pattern):
-            try:
-                content = json.loads(meta.read_bytes())
-            except (ValueError, RecursionError) as error:
-                msg = f"{meta} is no valid JSON ({_one_line(error)}): the store is damaged, copy or make it again"
-                raise InputError(msg) from None
-            if _asks_for_pickle(content):
-                msg = (
-                    f"{meta} asks for pickled objects, which could run code, so the store is not read: write it again "
-                    "without them"
-                )
-                raise InputError(msg)
-
-
-def _asks_for_pickle(content: Any, *, codec: bool = False) -> bool:
-    """Look through compressors, filters and codecs, also those of consolidated metadata; names elsewhere are data."""
-    if isinstance(content, list):
-        return any(_asks_for_pickle(c, codec=codec) for c in content)
-    if isinstance(content, dict):
-        return any(
-            _asks_for_pickle(v, codec=codec or k in ("compressor", "filters", "codecs", "object_codec"))
-            for k, v in content.items()
-        )
-    return codec and isinstance(content, str) and "pickle" in content.lower()
