@@ -3,15 +3,19 @@ from __future__ import annotations
 
 import gzip
 import logging
+from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
 from genexp_scverse import InputError
+from genexp_scverse._errors import speaking_shell
 from genexp_scverse.io import read_expression
+from genexp_scverse.io.expression.known import FORMATS
 
 WHAT = "a table of expression (genes in rows, samples in columns)"
 TABLE = "gene_id\tK562\tH1\nENSG00000000003.14\t30.5\t0\nENSG00000000005\t1\t260\n"
@@ -81,14 +85,125 @@ def test_tables(write, text):
     assert expression.attrs["unit"] == {"K562": "tpm", "H1": "counts"}
 
 
-def test_columns_that_describe_genes_are_left_out(write, caplog):
+G = "ENSG0000000000"
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "expected"),
+    [
+        ("symbol\tgene_id\tLength\tremark\tK562\nA\tg1\t900\tx\t30\nB\tg2\t800\ty\t7\n", "tpm", {"K562": [30, 7]}),
+        (",gene_id,K562\n0,g1,1.5\n1,g2,7\n", "tpm", {"K562": [1.5, 7]}),
+        ("Unnamed: 0,gene_id,K562\n0,g1,1.5\n1,g2,7\n", "tpm", {"K562": [1.5, 7]}),
+        (",gene_name,K562\n0,g1,1.5\n1,g2,7\n", "tpm", {"K562": [1.5, 7]}),
+        ('"gene_id" "K562"\n"1" "g1" 1.5\n"2" "g2" 7\n', "tpm", {"K562": [1.5, 7]}),
+        ('"","K562"\n"g1",1.5\n"g2",7\n', "tpm", {"K562": [1.5, 7]}),
+        (
+            "Gene stable ID\tGene start (bp)\tGene % GC content\tNCBI gene (formerly Entrezgene) ID\tChromosome/scaffold name\tK562\n"
+            "g1\t100\t41.5\t7105\t1\t1.5\ng2\t200\t40\t64102\tX\t7\n",
+            "tpm",
+            {"K562": [1.5, 7]},
+        ),
+        (
+            "gene_id\tstart.position\tCONF_LO\tpadj\tK562\ng1\t5\t1\t0.1\t1.5\ng2\t6\t1\t0.1\t7\n",
+            "log",
+            {"K562": [1.5, 7]},
+        ),
+        ("gene_id\tTPM\tcount\ng1\t1.5\t100\ng2\t7\t200\n", "tpm", {"TPM": [1.5, 7]}),
+        ("gene_id\tTPM\tcount\ng1\t1.5\t100\ng2\t7\t200\n", "counts", {"count": [100, 200]}),
+        (
+            "gene_id\tA_TPM\tA_counts\tB_TPM\tB_counts\ng1\t1.5\t100\t3\t50\ng2\t7\t200\t4\t60\n",
+            "tpm",
+            {"A": [1.5, 7], "B": [3, 4]},
+        ),
+        ("gene_id\tA_TPM\tB_TPM\ng1\t1.5\t3\ng2\t7\t4\n", "tpm", {"A_TPM": [1.5, 7], "B_TPM": [3, 4]}),
+        ("gene_id\tfpkm\ng1\t1.5\ng2\t7\n", "fpkm", {"fpkm": [1.5, 7]}),
+        ("gene_id\tmean\ng1\t1.5\ng2\t7\n", "tpm", {"mean": [1.5, 7]}),
+        ("gene_id\tmean\tK562\ng1\t1.5\t3\ng2\t7\t4\n", {"K562": "tpm"}, {"K562": [3, 4]}),
+        ("gene_id\tlength\tK562\ng1\t1.5\t3\ng2\t7\t4\n", {"length": "tpm"}, {"length": [1.5, 7]}),
+    ],
+)
+def test_which_columns_are_samples(write, caplog, text, unit, expected):
     caplog.set_level(logging.INFO)
-    text = "symbol\tgene_id\tLength\tremark\tK562\nA\tg1\t900\tx\t30\nB\tg2\t800\ty\t\n"
-    expression = read_expression(write(text), unit="tpm")
-    assert expression.columns.tolist() == ["K562"]
+    expression = read_expression(write(text), unit=unit)
     assert expression.index.tolist() == ["g1", "g2"]
-    assert expression.loc["g1", "K562"] == 30 and np.isnan(expression.loc["g2", "K562"])
-    assert "columns that are no samples are left out: 'symbol', 'Length', 'remark'" in caplog.text
+    assert expression.to_dict("list") == expected
+    if expression.shape[1] + 2 < text.split("\n")[0].count("\t"):
+        assert "columns that are no samples are left out" in caplog.text
+
+
+def numbers(n, first=1):
+    return range(first, n + first)
+
+
+@pytest.mark.parametrize(
+    ("frame", "doubtful", "fix"),
+    [
+        ({"mean": [1.5, 7], "K562": [3, 4], "H1": [1, 2]}, "'mean'", "columns=['K562', 'H1']"),
+        ({"A_TPM": [1.5, 7], "K562": [3, 4]}, "'A_TPM'", "columns=['K562']"),
+        ({"A_TPM": [1.5, 7], "A_fpkm": [3, 4], "A_cpm": [3, 4]}, "'A_TPM', 'A_fpkm', 'A_cpm'", "columns=['A_TPM']"),
+        ({"ncbi.nr": numbers(1000, 7105), "K562": [0.5] * 1000}, "'ncbi.nr'", "columns=['K562']"),
+    ],
+)
+def test_what_cannot_be_told_is_asked(write, frame, doubtful, fix):
+    frame = pd.DataFrame(frame)
+    frame.index = [f"g{i}" for i in range(len(frame))]
+    path = write(frame.to_csv(sep="\t"))
+    asked = f"PATH has columns of which it is not clear whether they are samples ({doubtful}): name those that are, as in {fix}"
+    for source in (path, frame):
+        unit = "cage"
+        assert message(source, unit) == asked.replace("PATH", str(path) if source is path else "the DataFrame")
+        column = fix.split("'")[1]
+        assert read_expression(source, unit=unit, columns=[column]).columns.tolist() == [column]
+        renamed = read_expression(source, unit=unit, columns={"mine": column})
+        np.testing.assert_array_equal(renamed["mine"], frame[column])
+        with speaking_shell({}):
+            assert message(source, unit).endswith(
+                "as in --columns " + fix[len("columns=[") : -1].replace("'", "").replace(" ", "")
+            )
+
+
+def test_columns_that_are_not_there(write):
+    path = write(TABLE)
+    with pytest.raises(
+        InputError, match=r"there is no column 'K563' in .*tsv: it has 'K562', 'H1'; did you mean 'K562'\?"
+    ):
+        read_expression(path, unit="tpm", columns=["K563"])
+    with pytest.raises(InputError, match=r"columns= names no column"):
+        read_expression(path, unit="tpm", columns=[])
+
+
+@pytest.mark.parametrize(
+    ("rows", "unit", "values"),
+    [
+        (["1,234.5\t2", "1,112.5\t3"], "tpm", [[1234.5, 2], [1112.5, 3]]),
+        (["1.234,5\t1.000", "7\t0,5"], "tpm", [[1234.5, 1000], [7, 0.5]]),
+        (["0,5\t2", "1,234\t3"], "tpm", [[0.5, 2], [1.234, 3]]),
+        (["1,234\t2", "12\t10,001"], "counts", [[1234, 2], [12, 10001]]),
+        (["1 234\t2", "12\t10 001"], "counts", [[1234, 2], [12, 10001]]),
+        (["NA\t2,5", "1,5\t"], "tpm", [[np.nan, 2.5], [1.5, np.nan]]),
+        (["1e-3\t2", "5E2\t.5"], "tpm", [[0.001, 2], [500, 0.5]]),
+    ],
+)
+def test_values_in_the_writing_of_a_country(write, caplog, rows, unit, values):
+    caplog.set_level(logging.INFO)
+    text = "gene_id\tK562\tH1\n" + "".join(f"g{i}\t{row}\n" for i, row in enumerate(rows))
+    np.testing.assert_array_equal(read_expression(write(text), unit=unit), np.float32(values))
+    assert ("numbers are written as" in caplog.text) == ("," in text or " 0" in text or " 2" in text)
+    semicolons = text.replace("\t", ";")
+    np.testing.assert_array_equal(read_expression(write(semicolons), unit=unit), np.float32(values))
+
+
+@pytest.mark.parametrize("value", ["<0.1", "#N/A", "1.5*", "12%", "1,2,3", "0x1F", "1_000", "5,5,5", "1.2.3", "- 5"])
+def test_a_value_that_cannot_be_read_is_no_missing_sample(fails, value):
+    for rows in ([value, value], ["5", value]):
+        text = "gene_id\tK562\tH1\n" + "".join(f"g{i}\t{row}\t1\n" for i, row in enumerate(rows))
+        assert f"sample 'K562' of PATH has the value {value!r} (gene 'g{rows.index(value)}')" in fails(text)
+
+
+def test_a_text_column_that_is_asked_for_is_an_error(fails, write):
+    text = "gene_id\tK562\tH1\ng1\thigh\t1\ng2\tlow\t2\n"
+    assert "sample 'K562' of PATH has the value 'high'" in fails(text, unit={"K562": "tpm"})
+    assert read_expression(write(text), unit="tpm").columns.tolist() == ["H1"]
 
 
 def test_rows_that_are_no_genes_are_left_out_and_counted(write, caplog):
@@ -108,24 +223,113 @@ def test_rows_that_are_no_genes_are_left_out_and_counted(write, caplog):
     ) in caplog.text
 
 
+@pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.name)
+def test_known_formats(fmt, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    for folder, pack in ((tmp_path, bytes), (tmp_path / "packed", gzip.compress)):
+        path = folder / (fmt.example.file + (".gz" if pack is gzip.compress else ""))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pack(fmt.example.text.encode()))
+        if fmt.refused:
+            assert message(path, None) == f"{path} {fmt.refused}"
+            continue
+        for i, (unit, samples) in enumerate(fmt.example.read.items()):
+            # the unit need not be given where the format tells it, nor the first of several
+            for asked in [unit, unit.upper()] + ([None] if i == 0 and "" not in fmt.take else []):
+                expression = read_expression(path, unit=asked)
+                expected = dict(samples)
+                assert expression.columns.tolist() == list(expected)
+                assert expression.index.tolist() == fmt.example.genes
+                assert expression.attrs["unit"] == dict.fromkeys(expected, unit)
+                np.testing.assert_array_equal(expression.to_numpy().T, np.float32(list(expected.values())))
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING and "not whole numbers" in r.getMessage()]
+
+
+def test_the_guide_lists_the_known_formats():
+    page = (Path(__file__).parents[2] / "docs" / "user_guide" / "files.md").read_text(encoding="utf-8")
+    missing = [fmt.row() for fmt in FORMATS if fmt.row() not in page]
+    assert not missing, "\n".join(missing)
+
+
 @pytest.mark.parametrize(
-    ("unit", "values", "told"),
+    ("file", "sample"),
     [
-        (None, [10.5, 0], "tpm"),
-        ("tpm", [10.5, 0], "tpm"),
-        ("FPKM", [30.25, 45.75], "fpkm"),
-        ({"ENCFF001": "counts"}, [120.75, 40], "counts"),
+        ("ENCFF001.genes.results", "ENCFF001"),
+        ("ENCFF001.tsv", "ENCFF001"),
+        ("ENCFF001.genes.results.gz", "ENCFF001"),
     ],
 )
-@pytest.mark.parametrize("name", ["ENCFF001.genes.results", "ENCFF001.tsv", "ENCFF001.genes.results.gz"])
-def test_rsem(write, caplog, unit, values, told, name):
+def test_rsem_is_named_as_its_file(write, caplog, file, sample):
     caplog.set_level(logging.INFO)
-    expression = read_expression(write(RSEM, name), unit=unit)
-    assert expression.columns.tolist() == ["ENCFF001"]
-    np.testing.assert_array_equal(expression["ENCFF001"], np.float32(values))
-    assert expression.attrs["unit"] == {"ENCFF001": told}
-    assert "of RSEM as sample ENCFF001" in caplog.text
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    expression = read_expression(write(gzip.compress(RSEM.encode()) if file.endswith("gz") else RSEM, file))
+    assert expression.columns.tolist() == [sample]
+    assert "column TPM of RSEM as sample ENCFF001" in caplog.text
+    by_sample = read_expression(write(RSEM, "ENCFF001.tsv"), unit={"ENCFF001": "counts"})
+    np.testing.assert_array_equal(by_sample["ENCFF001"], np.float32([120.75, 40]))
+
+
+@pytest.mark.parametrize(
+    ("example", "unit", "said"),
+    [
+        ("featureCounts", "tpm", "is of featureCounts, which gives counts, not 'tpm': leave the unit out"),
+        ("GCT of GTEx, TPM", "fpkm", "is of GCT of GTEx, TPM, which gives tpm, not 'fpkm': leave the unit out"),
+        ("Salmon", "fpkm", "is of Salmon, which gives tpm and counts, not 'fpkm': choose one of them"),
+        (
+            "featureCounts",
+            {"c.bam": "counts"},
+            "unit names samples that PATH does not have ('c.bam'): it has 'a.bam', 'b.bam'",
+        ),
+    ],
+)
+def test_units_that_a_format_does_not_have(fails, example, unit, said):
+    fmt = next(f for f in FORMATS if f.name == example)
+    assert fails(fmt.example.text, Path(fmt.example.file).name, unit).endswith(said)
+
+
+def test_logs_of_a_known_format_and_columns_of_it(write):
+    text = "Geneid\tChr\tStart\tEnd\tStrand\tLength\ta.bam\ng1\tchr1\t1\t5\t+\t9\t3.5\n"
+    assert read_expression(write(text), unit="log").attrs["unit"] == {"a.bam": "log"}
+    gdc = next(f for f in FORMATS if "GDC" in f.name)
+    path = write(gdc.example.text, gdc.example.file)
+    chosen = read_expression(path, columns=["fpkm_uq_unstranded"], unit="fpkm")
+    assert chosen.to_dict("list") == {"K562": np.float32([22.1, 0.06]).tolist()}
+    two = read_expression(path, columns={"sense": "stranded_first", "other": "stranded_second"}, unit="counts")
+    assert two.to_dict("list") == {"sense": [2000, 1], "other": [2007, 2]}
+    assert read_expression(path, columns={"mine": "tpm_unstranded"}).attrs["unit"] == {"mine": "tpm"}
+    star = next(f for f in FORMATS if f.name == "STAR").example
+    assert read_expression(write(star.text, star.file), columns="reverse").to_dict("list") == {"K562": [29, 0]}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("quant.sf", "Name\tLength\tEffectiveLength\tTPM\tNumReads\nENST00000456328.2\t9\t8\t7\t6\n"),
+        ("abundance.tsv", "target_id\tlength\teff_length\test_counts\ttpm\nNM_000014.6\t9\t8\t7\t6\n"),
+        (
+            "isoforms.fpkm_tracking",
+            "tracking_id\tclass_code\tnearest_ref_id\tgene_id\tgene_short_name\ttss_id\tlocus\tlength\tcoverage\tFPKM\t"
+            "FPKM_conf_lo\tFPKM_conf_hi\tFPKM_status\nENST01\t-\t-\tENSG01\tA\t-\tX:1-9\t-\t-\t5.5\t4.1\t6.9\tOK\n",
+        ),
+        ("salmon.merged.transcript_tpm.tsv", "tx\tgene_id\tS1\nENST00000456328\tENSG1\t5\n"),
+    ],
+)
+def test_tables_of_transcripts_are_told(fails, file, text):
+    assert "row per transcript" in fails(text, file, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gene_id\tunstranded\tsense\tanti\nN_unmapped\t1\t1\t1\nN_multimapping\t1\t1\t1\nN_noFeature\t1\t1\t1\nN_ambiguous\t1\t1\t1\ng1\t30\t1\t29\n",
+        "N_unmapped\t1\t1\t1\nN_multimapping\t1\t1\t1\nN_noFeature\t1\t1\t1\nN_ambiguous\t1\t1\t1\ng1\t30\t1\t29\n",
+        "gene_id\tK562\ng1\t30\n__no_feature\t5\n",
+        "g1\t30\n__no_feature\t5\n",
+        "__no_feature\t5\ng1\t30\n",
+    ],
+)
+def test_counts_with_and_without_header(write, text):
+    expression = read_expression(write(text, "K562.tsv"), unit="counts")
+    assert expression.to_dict() == {"K562": {"g1": 30}}
 
 
 def test_rsem_has_no_other_units(fails):
@@ -146,31 +350,26 @@ def test_roadmap(write, pack, caplog):
     assert read_expression(write(text.replace(".", ""), "57epigenomes.N.pc")).attrs["unit"]["E003"] == "counts"
 
 
-def test_gct(write, fails):
-    expression = read_expression(write(GCT, "GTEx_v8_gene_tpm.gct"))
-    assert expression.attrs["unit"] == {"GTEX-1": "tpm", "GTEX-2": "tpm"}
-    np.testing.assert_array_equal(expression, [[27.5, 3], [0.5, 40]])
-    assert expression.index.tolist() == ["ENSG00000000003", "ENSG00000000005"]
-    assert "the unit of 2 of 2 samples of PATH is missing" in fails(GCT, "muscle.gct", unit=None)
-    assert fails(GCT.replace("#1.2", "#1.3")) == (
-        "PATH is a GCT of version 1.3, of which only 1.2 is read: save it as GCT 1.2 or as TSV"
-    )
-    assert fails(GCT.replace("\n2\t", "\n3\t")) == "PATH announces 3 genes but holds 2: get it again"
-    assert fails(GCT.replace("Description", "Text")) == (
-        "the third line of PATH must start with Name and Description, but has 'Name', 'Text', 'GTEX-1', ... (4 in all)"
-    )
-    assert fails(GCT.replace("GTEX-2", "GTEX-1")) == "PATH has samples of the same name ('GTEX-1'): rename them"
-
-
-def test_feature_counts(write):
-    text = (
-        "# Program:featureCounts v2.0.1\nGeneid\tChr\tStart\tEnd\tStrand\tLength\ta.bam\tb.bam\n"
-        "g1\tchr1;chr1\t1;9\t5;12\t+;+\t9\t30\t0\ng2\tchr1\t1\t5\t+\t5\t7\t26\n"
-    )
-    expression = read_expression(write(text))
-    assert expression.columns.tolist() == ["a.bam", "b.bam"]
-    assert expression.attrs["unit"] == {"a.bam": "counts", "b.bam": "counts"}
-    np.testing.assert_array_equal(expression, [[30, 0], [7, 26]])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GCT, "the unit of 2 of 2 samples of PATH is missing"),
+        (
+            GCT.replace("#1.2", "#1.4"),
+            "PATH is a GCT of version 1.4, of which only 1.2 and 1.3 are read: save it as GCT 1.2 or as TSV",
+        ),
+        (GCT.replace("#1.2", "#1.3"), "the second line of PATH must hold four numbers, as GCT 1.3 has: get it again"),
+        (GCT.replace("\n2\t", "\n3\t"), "PATH announces 3 genes but holds 2: get it again"),
+        (GCT.replace("\t2\nName", "\t3\nName"), "PATH announces 3 samples but holds 2: get it again"),
+        (
+            GCT.replace("Description", "Text"),
+            "the third line of PATH must start with Name and Description, but has 'Name', 'Text', 'GTEX-1', ... (4 in all)",
+        ),
+        (GCT.replace("GTEX-2", "GTEX-1"), "PATH has samples of the same name ('GTEX-1'): rename them"),
+    ],
+)
+def test_gct_errors(fails, text, said):
+    assert fails(text, "muscle.gct", unit=None).startswith(said)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
@@ -193,8 +392,95 @@ def test_anndata_has_samples_in_obs(kind, tmp_path):
         "the AnnData has gene ids where samples belong ('ENSG00000000003.1', 'ENSG00000000005.2', 'ERCC-00002'): "
         "give genes in .var and samples in .obs (.T turns it)"
     )
-    empty = ad.AnnData(obs=adata.obs, var=adata.var)
+
+
+def samples_in_obs(x, **layers):
+    return ad.AnnData(
+        x,
+        obs=pd.DataFrame({"cell_type": ["a", "b"]}, index=["K562", "H1"]),
+        var=pd.DataFrame({"symbol": ["A", "B", "C"]}, index=["g1", "g2", "g3"]),
+        layers=layers,
+    )
+
+
+VALUES = np.array([[1.0, 2, 0], [3, 0, 5]], np.float32)
+
+
+@pytest.mark.parametrize("in_layer", [False, True])
+@pytest.mark.parametrize(
+    "kind", [np.array, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, "dask", "dask of csr"]
+)
+def test_arrays_of_an_anndata(kind, in_layer, tmp_path):
+    if isinstance(kind, str):
+        dask = pytest.importorskip("dask.array")
+        lazy = dask.from_array(VALUES, chunks=(1, 3))
+        array = lazy.map_blocks(sparse.csr_matrix) if kind == "dask of csr" else lazy
+    else:
+        array = kind(VALUES)
+    adata = samples_in_obs(None, sum=array) if in_layer else samples_in_obs(array)
+    layer = "sum" if in_layer else None
+    sources = [adata]
+    if not isinstance(kind, str):
+        adata.write_h5ad(tmp_path / "a.h5ad")
+        sources += [tmp_path / "a.h5ad", ad.read_h5ad(tmp_path / "a.h5ad", backed="r")]
+    for source in sources:
+        expression = read_expression(source, unit="counts", layer=layer)
+        assert expression.to_dict("list") == {"K562": [1, 2, 0], "H1": [3, 0, 5]}
+        assert expression.index.tolist() == ["g1", "g2", "g3"]
+        assert read_expression(source, unit="counts", layer=layer, columns={"mine": "H1"}).to_dict("list") == {
+            "mine": [3, 0, 5]
+        }
+        if in_layer:
+            assert message(source).endswith("has no X but the layers 'sum': choose a layer, as in layer='sum'")
+            with pytest.raises(InputError, match=r"there is no layer 'som' in .*: it has 'sum'; did you mean 'sum'"):
+                read_expression(source, unit="tpm", layer="som")
+
+
+def test_cells_summed_by_scanpy():
+    sc = pytest.importorskip("scanpy")
+    cells = ad.AnnData(
+        sparse.csr_matrix(np.array([[1.0, 2], [3, 4], [5, 6]], np.float32)),
+        obs=pd.DataFrame({"sample": list("aba")}, index=list("xyz")),
+    )
+    cells.var_names = ["g1", "g2"]
+    pooled = sc.get.aggregate(cells, by="sample", func=["sum", "mean"])
+    assert read_expression(pooled, unit="counts", layer="sum").to_dict("list") == {"a": [6, 8], "b": [3, 4]}
+    assert read_expression(pooled, unit="cage", layer="mean").to_dict("list") == {"a": [3, 4], "b": [3, 4]}
+    assert "layer='" in message(pooled)
+
+
+def test_files_that_are_no_anndata(tmp_path):
+    path = tmp_path / "filtered.h5ad"
+    with h5py.File(path, "w") as file:
+        file.create_group("matrix").create_dataset("data", data=[1, 2])
+    assert message(path).startswith(f"{path} is no AnnData but a matrix of 10x Genomics: read it with scanpy")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("values", data=[1, 2])
+    assert message(path).startswith(f"{path} is no AnnData but HDF5 with 'values'")
+    with h5py.File(path, "w") as file:
+        file.create_group("obs")
+        file.create_dataset("var", data=[1, 2])
+    assert "is no .h5ad file that anndata can read" in message(path)
+    empty = ad.AnnData(obs=pd.DataFrame(index=["K562"]), var=pd.DataFrame(index=["g1"]))
     assert message(empty) == "the AnnData has no X: put the expression there"
+    with pytest.raises(InputError, match="layer='sum' is for an AnnData, and the DataFrame is none: leave it out"):
+        read_expression(frame_of([1.5]), unit="tpm", layer="sum")
+
+
+@pytest.mark.parametrize(
+    ("index", "ids"),
+    [
+        ([7105, 64102], ["7105", "64102"]),
+        ([7105.0, 64102.0], ["7105", "64102"]),
+        (["7105", "64102"], ["7105", "64102"]),
+        (pd.Index([7105, 64102], name="entrez"), ["7105", "64102"]),
+    ],
+)
+def test_numbers_of_genes_as_index(index, ids):
+    frame = pd.DataFrame({"K562": [1.5, 2]}, index=index)
+    assert read_expression(frame, unit="tpm").index.tolist() == ids
+    read_back = pd.DataFrame({"Gene.ID": index, "K562": [1.5, 2]})
+    assert read_expression(read_back, unit="tpm").to_dict() == {"K562": dict(zip(ids, [1.5, 2], strict=True))}
 
 
 def test_data_frame():
@@ -228,11 +514,6 @@ LEVELS = "tpm, rpkm, fpkm, counts, cage, log"
             'tpm, or by sample with unit={"K562": "tpm"} or --unit K562=tpm (one of ' + LEVELS + ")",
         ),
         (
-            {"K562": "tpm"},
-            "the unit of 1 of 2 samples of PATH is missing ('H1'): give it for all with unit=\"tpm\" or --unit tpm, or "
-            'by sample with unit={"H1": "tpm"} or --unit H1=tpm (one of ' + LEVELS + ")",
-        ),
-        (
             {"K562": "tpm", "H1": "tpm", "E003": "tpm"},
             "unit names samples that PATH does not have ('E003'): it has 'K562', 'H1'",
         ),
@@ -254,13 +535,18 @@ def test_units_errors(fails, unit, expected):
         (TABLE.replace("H1", "K562"), "PATH has samples of the same name ('K562'): rename them"),
         (
             TABLE.replace("260", "high"),
-            "1 values of sample 'H1' of PATH are no numbers ('high' of gene 'ENSG00000000005'): mend them, with a "
-            "point for decimals",
+            "sample 'H1' of PATH has the value 'high' (gene 'ENSG00000000005'), which is no number: write numbers without "
+            "separators of thousands and decimals with a point; if 'H1' is no sample, name those that are with columns=",
         ),
         (
-            "gene_id\tK562\ng1\t1,5\ng2\t2,5\n",
-            "2 values of sample 'K562' of PATH are no numbers ('1,5' of gene 'g1'): mend them, with a point for "
-            "decimals",
+            "gene_id\tK562\ng1\t1,500\ng2\t2,250\n",
+            "sample 'K562' of PATH has the value '1,500' (gene 'g1'), which may be 1500 or 1.5: write numbers without "
+            "separators of thousands and decimals with a point",
+        ),
+        (
+            TABLE.replace("260", "1e39"),
+            "1 values of sample 'H1' of PATH are too large for float32 (1e+39 of gene 'ENSG00000000005'): give numbers "
+            "below 3.4e38",
         ),
         (
             TABLE.replace("260", "-1.5"),
@@ -279,11 +565,6 @@ def test_units_errors(fails, unit, expected):
         (
             "gene_id\tgene_name\ng1\tA\n",
             "PATH has no column of numbers: it has 'gene_name'",
-        ),
-        (
-            "__no_feature\t5\nN_unmapped\t6\n",
-            r"PATH has no header (its first line is '__no_feature\t5'): put a line with gene_id and the names of the "
-            "samples above it",
         ),
         (
             "N_unmapped\t5\t5\t5\nENSG00000000003\t6\t7\t8\n",

@@ -97,13 +97,35 @@ def test_features_of_genes(tmp_path, caplog):
     assert table.columns.tolist() == ["GC"]
     assert table["GC"]["ENSG00000182378"] == 0.5
     assert math.isnan(table["GC"]["YDL247W-A"])
-    assert "columns without numbers are left out: 'source'" in caplog.text
+    assert "columns that are no features are left out: 'source'" in caplog.text
     with pytest.raises(gx.InputError, match=r"has 1 genes more than once \('a'\)"):
         gx.io.read_gene_features(written(tmp_path, "gene_id\tx\na\t1\na\t2\n", "f.tsv"))
-    with pytest.raises(gx.InputError, match=r"column 'x' of .* holds 'high' for gene 'b'"):
+    with pytest.raises(gx.InputError, match=r"column 'x' of .* has the value 'high' \(gene 'b'\)"):
         gx.io.read_gene_features(written(tmp_path, "gene_id\tx\na\t1\nb\thigh\n", "f.tsv"))
     with pytest.raises(gx.InputError, match=r"no column of .* holds numbers"):
         gx.io.read_gene_features(written(tmp_path, "gene_id\tx\na\tq\n", "f.tsv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "features"),
+    [
+        (",gene_id,half_life\n0,g1,1.5\n1,g2,7\n", None, {"half_life": [1.5, 7]}),
+        ("Unnamed: 0\tgene_id\thalf_life\n1\tg1\t1.5\n2\tg2\t7\n", None, {"half_life": [1.5, 7]}),
+        ('"gene_id" "half_life"\n"1" "g1" 1.5\n"2" "g2" 7\n', None, {"half_life": [1.5, 7]}),
+        (
+            "gene_id\tentrezgene_id\tchromosome_name\tstart_position\tlength\tpercentage_gene_gc_content\n"
+            "g1\t7105\tX\t100\t900\t41.5\ng2\t64102\t1\t200\t800\t40\n",
+            None,
+            {"length": [900, 800], "percentage_gene_gc_content": [41.5, 40]},
+        ),
+        ("gene_id;half_life\ng1;1,5\ng2;2,25\n", None, {"half_life": [1.5, 2.25]}),
+        ("gene_id\tstart\thalf_life\ng1\t100\t1.5\ng2\t200\t7\n", ["start"], {"start": [100, 200]}),
+    ],
+)
+def test_which_columns_are_features(tmp_path, text, columns, features):
+    table = gx.io.read_gene_features(written(tmp_path, text, "f.txt"), columns=columns)
+    assert table.index.tolist() == ["g1", "g2"]
+    assert table.to_dict("list") == features
 
 
 def test_real_features(shared_data):

@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = attach(
         "read_codes": "fasta",
         "read_contacts": "contacts",
         "read_deepchrome": "deepchrome_csv",
-        "read_expression": "expression",
+        "read_expression": "expression.levels",
         "read_gene_features": "gene_features",
         "read_genes": "genes",
         "read_genome": "genome_store",

@@ -30,7 +30,7 @@ from genexp_scverse.io._join_samples import check_new_tracks, join_expression, j
 from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata, assemble_rna
 from genexp_scverse.io.bigwig import SUMMARIES, bin_tracks, check_bigwigs
 from genexp_scverse.io.chroms import match_chroms
-from genexp_scverse.io.expression import read_expression
+from genexp_scverse.io.expression.levels import read_expression
 from genexp_scverse.io.fasta import fasta_sizes, read_codes
 from genexp_scverse.io.genes import read_genes
 from genexp_scverse.io.sheet import read_sheet

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse.io.expression.columns import chosen, column_numbers, is_numeric, may_be_numbers
+from genexp_scverse.io.gene_columns import is_row_numbers, kind_of
 from genexp_scverse.io.gene_table import GENE_ID
 from genexp_scverse.io.ids import is_par_copy, strip_versions
 from genexp_scverse.io.tables import read_table, table_layout
 
+_FEATURES = ("length", "composition")
 _WHAT = "a table of features (a column gene_id, the others numbers)"
 
 
-def read_gene_features(path: str | os.PathLike) -> pd.DataFrame:
+def read_gene_features(path: str | os.PathLike, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
     r"""Read a table with a row per gene and numbers in its columns.
 
     The gene id is in a column ``gene_id`` (or ensembl_id, gene, name), else in the first column. Versions of Ensembl
@@ -36,8 +39,8 @@ def read_gene_features(path: str | os.PathLike) -> pd.DataFrame:
     Raises
     ------
     InputError
-        When the file is missing or no table, a gene is there twice, no column holds numbers, or a value of one that
-        does is none.
+        When the file is missing or no table, a gene is there twice, no column holds numbers, a value of one that
+        does is none or may be one of two, or a column that is asked for is not there.
 
     Examples
     --------
@@ -62,25 +65,35 @@ def read_gene_features(path: str | os.PathLike) -> pd.DataFrame:
     if len(twice):
         msg = f"{path} has {len(twice)} genes more than once ({some(twice)}): keep one row of each"
         raise InputError(msg)
-    numeric = {}
-    for name in table:
-        values = pd.to_numeric(table[name], errors="coerce")
-        wrong = (values.isna() & table[name].notna()).to_numpy()
-        if values.notna().any() and wrong.any():
-            at = int(wrong.argmax())
-            msg = (
-                f"column {name!r} of {path} holds {str(table[name].iloc[at])!r} for gene {table.index[at]!r}: give a "
-                "number, or leave the field empty"
-            )
-            raise InputError(msg)
-        if values.notna().any():
-            numeric[str(name)] = values.astype(np.float64)
-    if not numeric:
+    names = list(table.columns)
+    if columns is None:
+        features = {name: name for name in names if _is_feature(name, table[name])}
+    else:
+        features = chosen(columns, names, str(path))
+    if not features:
         msg = f"no column of {path} holds numbers (it has {some(layout.names, 6)}): give {_WHAT}"
         raise InputError(msg)
-    text = [name for name in table if str(name) not in numeric]
-    if text:
-        logger.info("%s: columns without numbers are left out: %s", path, some(text, 6))
-    result = pd.DataFrame(numeric, index=table.index)
+    others = [name for name in names if name not in features.values()]
+    if others:
+        logger.info("%s: columns that are no features are left out: %s", path, some(others, 6))
+
+    def as_text() -> pd.DataFrame:
+        text = read_table(Path(path), layout, what=_WHAT, text=layout.names)
+        return text[~copies].set_axis(table.index)
+
+    result = column_numbers(table, features, source=str(path), what="column", whole=False, as_text=as_text)
+    empty = [name for name in result if result[name].isna().all()]
+    if len(empty) == result.shape[1]:
+        msg = f"no column of {path} holds numbers (it has {some(layout.names, 6)}): give {_WHAT}"
+        raise InputError(msg)
+    result = result.drop(columns=empty)
     result.attrs["path"] = str(path)
     return result
+
+
+def _is_feature(name: str, column: pd.Series) -> bool:
+    """Tell whether a column holds numbers that say something of genes: a length does, a position does not."""
+    kind = kind_of(name)
+    if is_row_numbers(name, column) or (kind is not None and kind not in _FEATURES):
+        return False
+    return is_numeric(column) or may_be_numbers(column)

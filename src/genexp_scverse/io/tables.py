@@ -17,7 +17,7 @@ from genexp_scverse.io.plain_text import open_text
 _DELIMITERS = ("\t", ";", ",", " ")
 _LINES, _CHARACTERS = 1000, 1 << 22
 """Of so many lines and characters the delimiter is told."""
-_MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "None", "n/a", "<NA>"]
+MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "None", "n/a", "<NA>"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
 
     Lines that start with ``#`` are comments, but one that has the delimiter and stands right above the data
     is the header. Where the rows have one field more than the header, as R's write.table leaves it, the first
-    column is called ``gene_id``; a delimiter at the end of every row is no column.
+    column is called ``gene_id`` (and has no name where another is called so); a delimiter at the end of every row is no
+    column.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
         msg = f"{path} has a header and no rows: give {what}"
         raise InputError(msg)
     if len(fields) == len(names) + 1 and fields[-1].strip():
-        names = ["gene_id", *names]
+        names = ["" if "gene_id" in names else "gene_id", *names]
     trailing = max(len(fields) - len(names), 0)
     if any(value.strip() for value in fields[len(names) :]):
         msg = (
@@ -154,7 +155,7 @@ def read_table(
                 index_col=False,
                 dtype=dict.fromkeys([name for name in layout.names if name in text], str),
                 keep_default_na=False,
-                na_values={name: _MISSING for name in [*layout.names, *trailing] if name not in text},
+                na_values={name: MISSING for name in [*layout.names, *trailing] if name not in text},
                 low_memory=False,
                 # the others misread large exponents, or end the process
                 float_precision="round_trip",

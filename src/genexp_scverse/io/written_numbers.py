@@ -11,7 +11,9 @@ import pandas as pd
 
 _SPACES = " \u00a0\u202f'\u2019"
 _INFINITE = r"[-+]?inf(?:inity)?"
-_LIKE_A_NUMBER = re.compile(rf"#.*|[<>~≈=]*\s*[-+]?\s*[.,]?\d[\d.,{_SPACES}]*(?:e[-+]?\d+)?\s*[%*†]?", re.IGNORECASE)
+_LIKE_A_NUMBER = re.compile(
+    rf"#.*|0x[\da-f]+|[<>~≈=]*\s*[-+]?\s*[.,]?\d[\d.,_{_SPACES}]*(?:e[-+]?\d+)?\s*[%*†]?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

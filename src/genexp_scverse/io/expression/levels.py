@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.io.expression_files import Raw, read_raw
+from genexp_scverse.io.expression.columns import Columns
+from genexp_scverse.io.expression.sources import Asked, Raw, read_raw
 from genexp_scverse.io.ids import check_samples, is_par_copy, strip_versions
 from genexp_scverse.schema import UNITS
 
@@ -25,31 +27,65 @@ _NO_GENE = r"^(?:__\w+|N_(?:unmapped|multimapping|noFeature|ambiguous)|ERCC-\d+|
 _ENOUGH = 100
 
 
+@dataclass
+class Levels:
+    """Expression that has been checked, and by what else its genes may be called.
+
+    Examples
+    --------
+    >>> read_levels(pd.DataFrame({"K562": [1.5]}, index=["g1"]), Asked(unit="tpm")).values.attrs["unit"]
+    {'K562': 'tpm'}
+    """
+
+    values: pd.DataFrame
+    """As :func:`read_expression` returns it."""
+    names: pd.DataFrame
+    """Other names of the genes, a row for each of `values`."""
+    source: str
+    """What it came from, for messages."""
+
+
 def read_expression(
-    source: str | Path | AnnData | pd.DataFrame, *, unit: str | Mapping[str, str] | None = None
+    source: str | Path | AnnData | pd.DataFrame,
+    *,
+    unit: str | Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    layer: str | None = None,
 ) -> pd.DataFrame:
     r"""Read expression as a table of genes x samples.
 
-    The kind of file is seen from its content, plain or gzip: a table with genes in rows and samples in
-    columns (tabs or commas; ids in the column ``gene_id``, else in the first), RSEM ``.genes.results`` (one
-    sample, named as the file), GCT 1.2, Roadmap ``57epigenomes.RPKM.pc``, featureCounts, ``.h5ad``. An
-    AnnData has samples in ``.obs`` and genes in ``.var``, as is its convention (ids from
-    ``.var["gene_id"]`` or ``.var["gene_ids"]`` where there is one, as 10x has it), a DataFrame genes in rows.
+    The kind of file is seen from its content and, where that tells too little, from its name, plain or gzip. These
+    are known, with their samples and units (the user guide lists them): RSEM, Salmon, kallisto, StringTie, prepDE,
+    Cufflinks, Cuffdiff, Cuffnorm, featureCounts, HTSeq, STAR, STAR counts and FPKM of the GDC, nf-core/rnaseq,
+    tximport, DESeq2, edgeR and limma with samples beside, GCT 1.2 and 1.3, GTEx, Roadmap, and ``.h5ad``. A file of one
+    sample is named as the file, or as its folder where all files have the same name.
 
-    Columns that describe genes (gene_name, length, ... and all text) are left out, and so are rows that are
-    no genes (``__no_feature`` of HTSeq, ``N_unmapped`` of STAR, ERCC and other spike-ins, rows without id)
-    and the copies on chrY of pseudo-autosomal genes; the log names or counts them. Versions are stripped from
-    Ensembl ids as in :func:`read_genes`. Missing values stay missing. Values that contradict the unit are
-    reported as a warning.
+    Any other table has genes in rows and samples in columns, delimited by tabs, semicolons or commas; ids are in the
+    column ``gene_id`` (or a name for the same), else in the first. An AnnData has samples in ``.obs`` and genes in
+    ``.var``, as is its convention (ids from ``.var["gene_id"]`` or ``.var["gene_ids"]`` where there is one, as 10x has
+    it); it may be sparse, backed or lazy. A DataFrame has genes in rows.
+
+    Of other tables, columns that describe genes by their name (names, other ids, places, lengths, statistics, limits
+    of confidence), row numbers and text are no samples; of several quantities of a sample (TPM and counts) those of
+    the unit are read. Where that does not tell, `columns` is asked for. Rows that are no genes (``__no_feature`` of
+    HTSeq, ``N_unmapped`` of STAR, ERCC and other spike-ins, rows without id) and the copies on chrY of pseudo-autosomal
+    genes are left out. The log names or counts what is. Versions are stripped from Ensembl ids as in
+    :func:`read_genes`. Missing values stay missing. Values that contradict the unit are reported as a warning.
+
+    Numbers may be written with separators of thousands and decimal commas, where the whole table is written so.
 
     Parameters
     ----------
     source
         Path, AnnData or DataFrame.
     unit
-        ``tpm``, ``rpkm``, ``fpkm``, ``counts``, ``cage`` or ``log``, for all samples or by sample. Not needed
-        where the file tells: RSEM (TPM is read; ``fpkm`` and ``counts`` choose the other columns), Roadmap,
-        featureCounts, GTEx.
+        ``tpm``, ``rpkm``, ``fpkm``, ``counts``, ``cage`` or ``log``, for all samples or by sample; by sample, those of
+        a table that are named are its samples. Not needed where the format tells; where a format has several, the
+        first is read, or the one that is given.
+    columns
+        Columns that are samples, or sample -> column.
+    layer
+        Layer of an AnnData that holds the expression; else ``.X`` does.
 
     Returns
     -------
@@ -59,8 +95,9 @@ def read_expression(
     Raises
     ------
     InputError
-        When the file is missing, damaged or of another kind, a gene or sample occurs twice, a sample ends in
-        ``:prob``, a value is no number, infinite, or negative without the unit ``log``, a sample has no value
+        When the file is missing, damaged or of another kind, or has a row per transcript, a gene or sample occurs
+        twice, a sample ends in ``:prob``, it is not clear whether a column is a sample, a value is no number, may be
+        one of two, is infinite or too large for float32, or negative without the unit ``log``, a sample has no value
         at all, or a unit is missing or not known.
 
     Examples
@@ -70,22 +107,42 @@ def read_expression(
     >>> import genexp_scverse as gx
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "expression.csv"
-    ...     _ = path.write_text("gene_id,K562,H1\nENSG00000000003.14,1.5,0\nENSG00000000005.5,0,2\n")
+    ...     _ = path.write_text("gene_id,length,K562,H1\nENSG00000000003.14,900,1.5,0\nENSG00000000005.5,800,0,2\n")
     ...     expression = gx.io.read_expression(path, unit="tpm")
     >>> expression.loc["ENSG00000000003"].to_dict()
     {'K562': 1.5, 'H1': 0.0}
     >>> expression.attrs["unit"]
     {'K562': 'tpm', 'H1': 'tpm'}
     """
-    raw = read_raw(source, unit)
+    return read_levels(source, Asked(unit, columns, layer)).values
+
+
+def read_levels(source: str | Path | AnnData | pd.DataFrame, asked: Asked) -> Levels:
+    """Read expression, check it, and keep by what else its genes may be called.
+
+    Parameters
+    ----------
+    source
+        Path, AnnData or DataFrame.
+    asked
+        Unit, columns, layer, and the samples of the sample sheet.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"symbol": ["TSPAN6"], "K562": [1.5]}, index=["ENSG00000000003"])
+    >>> read_levels(frame, Asked(unit="tpm")).names["symbol"].tolist()
+    ['TSPAN6']
+    """
+    raw = read_raw(source, asked)
     check_samples(raw.values.columns, raw.name)
-    units = _units(raw, unit)
-    values = _genes_only(raw)
+    units = _units(raw, asked.unit)
+    keep, ids = _genes(raw)
+    values = raw.values[keep].set_axis(ids, axis=0)
     _check_values(values, units, raw.name)
     _warn_of_contradictions(values, units, raw)
     values = values.astype(np.float32)
     values.attrs = {"unit": units}
-    return values
+    return Levels(values, raw.names[keep].set_axis(ids, axis=0), raw.name)
 
 
 def _units(raw: Raw, unit: str | Mapping[str, str] | None) -> dict[str, str]:
@@ -116,7 +173,8 @@ def _units(raw: Raw, unit: str | Mapping[str, str] | None) -> dict[str, str]:
     return units
 
 
-def _genes_only(raw: Raw) -> pd.DataFrame:
+def _genes(raw: Raw) -> tuple[np.ndarray, pd.Index]:
+    """Tell which rows are genes, and the ids of those."""
     ids = pd.Series([("" if pd.isna(name) else str(name).strip()) for name in raw.values.index], dtype=object)
     no_gene = ids.str.fullmatch(_NO_GENE).astype(bool)
     par = is_par_copy(ids) & ~no_gene
@@ -131,13 +189,12 @@ def _genes_only(raw: Raw) -> pd.DataFrame:
     if not keep.any():
         msg = f"no gene is left of the {len(ids)} rows of {raw.name} ({some(ids)}): give gene ids in the first column"
         raise InputError(msg)
-    values = raw.values[keep]
-    values.index = pd.Index(strip_versions(ids[keep]).astype(str), name="gene_id")
-    twice = values.index[values.index.duplicated()].unique()
+    kept = pd.Index(strip_versions(ids[keep]).astype(str), name="gene_id")
+    twice = kept[kept.duplicated()].unique()
     if len(twice):
         msg = f"{len(twice)} gene ids of {raw.name} occur more than once ({some(twice)}): keep or sum the rows of each"
         raise InputError(msg)
-    return values
+    return keep, kept
 
 
 def _check_values(values: pd.DataFrame, units: dict[str, str], name: str) -> None:
@@ -145,6 +202,13 @@ def _check_values(values: pd.DataFrame, units: dict[str, str], name: str) -> Non
         column = values[sample]
         if column.isna().all():
             msg = f"sample {sample!r} of {name} has no value at all: remove it"
+            raise InputError(msg)
+        large = column[(column.abs() > np.finfo(np.float32).max) & ~np.isinf(column)]
+        if len(large):
+            msg = (
+                f"{len(large)} values of sample {sample!r} of {name} are too large for float32 ({large.iloc[0]:g} of "
+                f"gene {large.index[0]!r}): give numbers below 3.4e38"
+            )
             raise InputError(msg)
         endless = column[np.isinf(column)]
         if len(endless):
