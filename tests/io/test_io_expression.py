@@ -460,7 +460,7 @@ def test_files_that_are_no_anndata(tmp_path):
     with h5py.File(path, "w") as file:
         file.create_group("obs")
         file.create_dataset("var", data=[1, 2])
-    assert "is no .h5ad file that anndata can read" in message(path)
+    assert "is no whole .h5ad file (" in message(path)
     empty = ad.AnnData(obs=pd.DataFrame(index=["K562"]), var=pd.DataFrame(index=["g1"]))
     assert message(empty) == "the AnnData has no X: put the expression there"
     with pytest.raises(InputError, match="layer='sum' is for an AnnData, and the DataFrame is none: leave it out"):

@@ -151,15 +151,15 @@ def _from_h5ad(path: Path, asked: Asked) -> Raw:
             )
             raise InputError(msg)
         adata = read_h5ad(path, backed="r")
+        try:
+            return _from_anndata(adata, asked, str(path))
+        finally:
+            adata.file.close()
     except InputError:
         raise
     except UNREADABLE as error:
         msg = f"{path} is no whole .h5ad file ({error}): write or copy it again"
         raise InputError(msg) from error
-    try:
-        return _from_anndata(adata, asked, str(path))
-    finally:
-        adata.file.close()
 
 
 def _from_anndata(adata: Any, asked: Asked, name: str) -> Raw:
