@@ -29,7 +29,7 @@ READING_CALLS = (
     "read_text",
     "read_bytes",
 )
-MAX_LINES = 400
+MAX_LINES = 600
 
 
 def module_of(path: Path) -> str:
@@ -154,7 +154,7 @@ def test_file_keeps_the_rules(path):
         ("tl.patterns", "from genexp_scverse.model import Linear", "what model.base promises"),
         ("tl.patterns", "from genexp_scverse import pl", "imports genexp_scverse.pl: data flow"),
         ("schema", "from genexp_scverse.io import read_genes", "the ground stands on nothing"),
-        ("tl.patterns", "\n" * 401, "401 lines: at most 400"),
+        ("tl.patterns", "\n" * 601, "601 lines: at most 600"),
     ],
 )
 def test_a_planted_violation_is_found(module, source, said):
@@ -172,7 +172,7 @@ def test_a_planted_violation_is_found(module, source, said):
         ("model.deepchrome._model", "from ._module import Network"),
         ("tl.patterns", "from genexp_scverse.model.base import GeneModel"),
         ("pl.signal", "import matplotlib.pyplot as plt\nfrom genexp_scverse.metrics import curve"),
-        ("tl.patterns", "\n" * 400),
+        ("tl.patterns", "\n" * 600),
     ],
 )
 def test_what_is_allowed_passes(module, source):

@@ -359,7 +359,7 @@ def test_what_cannot_be_simulated_is_refused_first(kwargs, words, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file cannot be written to"):
+    with pytest.raises(InputError, match="file is a file: give a directory"):
         simulate(tmp_path / "file", n_genes=20, n_chroms=2)
 
 

@@ -146,5 +146,5 @@ def test_wrong_counts_are_said(tmp_path):
     with pytest.raises(InputError, match="seed=-1 is negative"):
         gx.datasets.simulate_elements(tmp_path, seed=-1)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written to"):
+    with pytest.raises(InputError, match="file is a file: give a directory"):
         gx.datasets.simulate_elements(tmp_path / "file", n_genes=12)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import lightning
 import numpy as np
 import pandas as pd
@@ -71,24 +69,3 @@ def test_arrays_of_others_stay_when_a_model_is_saved_over(tmp_path):
     model.save(tmp_path / "m", overwrite=True)
     np.testing.assert_array_equal(np.load(tmp_path / "m" / "embedding.npz")["x"], np.arange(3))
     assert (tmp_path / "m" / "other.skops").read_bytes() == b"1"
-
-
-def test_the_old_model_is_not_deleted_when_it_cannot_be_put_back(tmp_path, monkeypatch):
-    model = make_model("Linear", make_mdata(n_genes=60))
-    model.save(tmp_path / "m")
-    text = (tmp_path / "m" / "model.json").read_text()
-    rename, calls = Path.rename, []
-
-    def broken(self, target):
-        calls.append(self)
-        if len(calls) > 1:
-            raise OSError("disk is gone")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", broken)
-    with pytest.raises(InputError, match="what was there is in") as error:
-        model.save(tmp_path / "m", overwrite=True)
-    monkeypatch.undo()
-    (left,) = tmp_path.iterdir()
-    assert str(left) in str(error.value)
-    assert (left / "model.json").read_text() == text

@@ -12,8 +12,8 @@ from mudata import MuData
 from genexp_scverse import io, pp, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
+from genexp_scverse._output import check_apart
 from genexp_scverse.cli._arguments import comma_list, units
-from genexp_scverse.cli._outputs import check_apart
 from genexp_scverse.io.assemble import assemble_mudata
 from genexp_scverse.io.store import check_output
 

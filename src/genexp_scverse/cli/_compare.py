@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from genexp_scverse import io, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
+from genexp_scverse._output import check_apart
 from genexp_scverse.cli._outputs import (
-    check_apart,
     check_figure_path,
     check_table_path,
     on_terminal,

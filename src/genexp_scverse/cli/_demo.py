@@ -11,7 +11,8 @@ import pandas as pd
 
 from genexp_scverse import datasets, io, model, pl, pp, tl
 from genexp_scverse._logging import logger
-from genexp_scverse.cli._outputs import check_directory, mark_demo, on_terminal, write_table
+from genexp_scverse._output import check_folder
+from genexp_scverse.cli._outputs import mark_demo, on_terminal, write_figure, write_table
 
 MODELS = ("DeepChrome", "Linear", "RandomForest")
 
@@ -22,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     from matplotlib import pyplot as plt
 
     out = Path(args.output)
-    check_directory(out)
+    check_folder(out)
     mark_demo(out)
     n_genes, max_epochs = (400, 8) if args.small else (2000, 30)
     logger.info("1/5 Simulating a genome with %d genes", n_genes)
@@ -82,7 +83,5 @@ def run(args: argparse.Namespace) -> None:
 def _save(out: Path, name: str) -> None:
     from matplotlib import pyplot as plt
 
-    figures = out / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    plt.savefig(figures / f"{name}.png", dpi=150, bbox_inches="tight")
+    write_figure(plt.gcf(), out / "figures" / f"{name}.png")
     plt.close("all")

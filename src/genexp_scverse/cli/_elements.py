@@ -6,8 +6,9 @@ import argparse
 
 from genexp_scverse import io
 from genexp_scverse._errors import InputError
+from genexp_scverse._output import check_apart
 from genexp_scverse._scores import samples_of
-from genexp_scverse.cli._outputs import check_apart, check_table_path, write_table
+from genexp_scverse.cli._outputs import check_table_path, write_table
 
 _BED = (".bed", ".bed.gz")
 

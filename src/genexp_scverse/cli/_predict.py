@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from genexp_scverse import io
-from genexp_scverse.cli._outputs import check_apart, check_table_path, write_table
+from genexp_scverse._output import check_apart
+from genexp_scverse.cli._outputs import check_table_path, write_table
 
 
 def run(args: argparse.Namespace) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from genexp_scverse import datasets, io, pl, schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._output import check_folder
 from genexp_scverse.cli._arguments import comma_list
-from genexp_scverse.cli._outputs import check_directory, on_terminal, write_table
+from genexp_scverse.cli._outputs import on_terminal, write_figure, write_table
 from genexp_scverse.cli._reproduce_results import Results, digest, digest_of_all, named, summary
 from genexp_scverse.cli._train import need_accelerator
 from genexp_scverse.io.deepchrome_csv import find_cells
@@ -31,7 +32,7 @@ N_BOOTSTRAP = 1000
 def run(args: argparse.Namespace) -> None:
     """Fetch, train what is not done yet, write the tables after every training."""
     out = Path(args.output)
-    check_directory(out)
+    check_folder(out)
     wanted, left_out = _cells(args)
     jobs = _jobs(args)
     need_accelerator(args.accelerator)
@@ -181,7 +182,7 @@ def _draw(args: argparse.Namespace, table: Any, path: Path) -> None:
     references = {f"DeepChrome, published {of}": float(published[of]) for of in ("mean", "median")}
     shown = table.assign(model=named(table), sample=table["cell"])
     ax = pl.per_sample(shown, "auroc", references=references)
-    ax.figure.savefig(path, dpi=150, bbox_inches="tight")
+    write_figure(ax.figure, path)
     plt.close(ax.figure)
     logger.info("Wrote %s", path)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from genexp_scverse import io
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.cli._outputs import check_apart, check_model_directory, on_terminal
+from genexp_scverse._output import check_apart
+from genexp_scverse.cli._outputs import check_model_directory, on_terminal
 
 if TYPE_CHECKING:
     from genexp_scverse.model.base import GeneModel

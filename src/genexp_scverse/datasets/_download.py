@@ -26,11 +26,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ResumingDownloader:
-    """A downloader for pooch that continues `part` where it ends, by an HTTP range request.
+    """A downloader that continues `part` where it ends, by an HTTP range request.
 
     What has been received stays in `part` when the connection is cut, and beside it in ``<part>.source`` the
     address and the version (ETag or date) it is a part of. A part of another address or version, or a server
-    that does not know ranges, starts again from the first byte. The finished part becomes `output_file`.
+    that does not know ranges, starts again from the first byte.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class ResumingDownloader:
         self.part = part
         self.source = part.with_name(part.name + ".source")
 
-    def __call__(self, url: str, output_file: str, pooch: object, check_only: bool = False) -> None:
-        """Download `url` to `output_file`; the arguments are those pooch gives."""
+    def download(self, url: str) -> None:
+        """Download all of `url` to the part."""
         failures = 0
         while True:
             before = self._received()
@@ -59,8 +59,16 @@ class ResumingDownloader:
                 wait = WAIT * 2 ** (failures - 1)
                 logger.info("%s Trying again in %g s.", err, wait)
                 time.sleep(wait)
-        self.part.replace(output_file)
+
+    def forget(self) -> None:
+        """Remove the part, and what it is a part of."""
         self.source.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
+
+    def _empty(self) -> None:
+        # not deleted: it is the file that is locked
+        if self.part.exists():
+            os.truncate(self.part, 0)
 
     def _attempt(self, url: str) -> None:
         import requests
@@ -98,7 +106,7 @@ class ResumingDownloader:
         """Tell a whole part, after which the server has nothing, from one that is of another file."""
         if response.headers.get("Content-Range", "").strip() == f"bytes */{start}":
             return
-        self.part.unlink()
+        self._empty()
         msg = f"{self.part} is longer than what {url} has now and was deleted."
         raise TransferError(msg)
 
@@ -107,7 +115,7 @@ class ResumingDownloader:
         if response.status_code == 206:
             match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
             if match is None or int(match[1]) > start:
-                self.part.unlink(missing_ok=True)
+                self._empty()
                 msg = f"{url} was answered with a range that was not asked for."
                 raise TransferError(msg)
             logger.info("Continuing %s at byte %d.", self.part.name, int(match[1]))
@@ -145,7 +153,7 @@ class ResumingDownloader:
         received = self._received()
         if total is not None and received != total:
             if received > total:
-                self.part.unlink()
+                self._empty()
             msg = f"{url} sent {received} of {total} bytes."
             raise TransferError(msg)
 

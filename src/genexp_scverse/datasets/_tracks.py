@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from genexp_scverse.datasets._genome import GRID, Genome
+from genexp_scverse.io._bigwig_write import new_bigwig
 
 FRAGMENT = 4
 """Length of a sequenced fragment in bins: coverage of neighbouring bins is correlated over this length."""
@@ -113,22 +114,13 @@ def draw_track(
 
 def write_bigwig(path: Path, sizes: dict[str, int], coverage: dict[str, np.ndarray], grid: int = GRID) -> None:
     """Write runs of equal coverage; bins (of `grid` bases) without a fragment are left uncovered, as in real files."""
-    import pyBigWig
-
-    with pyBigWig.open(str(path), "w") as out:
-        out.addHeader(list(sizes.items()))
+    with new_bigwig(path, sizes) as out:
         for chrom, size in sizes.items():
             values = coverage[chrom]
             begin = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
             end = np.append(begin[1:], len(values))
             keep = (values[begin] > 0) & (begin * grid < size)
-            if keep.any():
-                out.addEntries(
-                    [chrom] * int(keep.sum()),
-                    (begin[keep] * grid).tolist(),
-                    ends=np.minimum(end[keep] * grid, size).tolist(),
-                    values=values[begin[keep]].astype(float).tolist(),
-                )
+            out.add(chrom, begin[keep] * grid, np.minimum(end[keep] * grid, size), values[begin[keep]])
 
 
 def _paint_genes(rng, genome, states, sample, spec, mean) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._output import place, said, workplace
 
 SPLITS = ("train", "valid", "test")
 MEMBER = re.compile(rf"(?:.*/)?([^/]+)/classification/({'|'.join(SPLITS)})\.csv")
@@ -55,8 +54,7 @@ def unpack(archive: Path, folder: Path, wanted: Sequence[str] | None) -> list[st
         or a cell that is wanted does not exist or lacks a file.
     """
     found: dict[str, set[str]] = {}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as made:
-        work = Path(made)
+    with said(folder), workplace(folder / CELLS) as work:
         try:
             with tarfile.open(archive, "r:*") as tar:
                 for member in tar:
@@ -90,9 +88,8 @@ def unpack(archive: Path, folder: Path, wanted: Sequence[str] | None) -> list[st
             raise InputError(msg)
         for cell in wanted or cells:
             if not is_complete(folder, cell):
-                shutil.rmtree(folder / cell, ignore_errors=True)
-                (work / cell).replace(folder / cell)
+                place(work / cell, folder / cell)
         (work / CELLS).write_text(json.dumps(cells))
-        (work / CELLS).replace(folder / CELLS)
+        place(work / CELLS, folder / CELLS)
     logger.info("Unpacked %d of %d cells to %s.", len(wanted or cells), len(cells), folder)
     return cells

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
+from genexp_scverse._output import check_folder, written
 from genexp_scverse.datasets._annotation import write_fasta, write_genes
 from genexp_scverse.datasets._tracks import write_bigwig
 
@@ -70,8 +70,8 @@ def simulate_elements(
     Parameters
     ----------
     directory
-        Folder to write to; it is made when missing. Files of these names in it are replaced, each at once, after
-        everything has been written to a temporary folder inside.
+        Folder to write to; it is made when missing. Files of these names in it are replaced, all at once,
+        when everything has been written beside it; others stay.
     n_genes
         Number of genes; there are 2 `reach` + 1,000 bases for each.
     n_chroms
@@ -125,6 +125,7 @@ def simulate_elements(
         msg = f"seed={seed} is negative: it has to be 0 or more."
         raise InputError(msg)
     directory = Path(directory)
+    check_folder(directory)
     # a stream for each part: the control differs in the letters of the sites alone
     places, letters, reads, levels, order = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(5))
     genes, sizes = _place_genes(places, n_genes, n_chroms, reach)
@@ -133,15 +134,8 @@ def simulate_elements(
     dna, sites = _draw_dna(letters, order, sizes, elements, shuffle_motifs)
     elements["motifs"] = sites
     noisy = effect + levels.normal(0, _NOISE, len(effect))
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        work = tempfile.TemporaryDirectory(dir=directory, prefix=".simulate-")
-    except OSError as err:
-        msg = f"{directory} cannot be written to ({err.strerror}); name a folder that can."
-        raise InputError(msg) from err
-    with work as name:
-        folder = Path(name)
-        (folder / "tracks").mkdir()
+    with written(directory, own=lambda _: False) as folder:
+        (folder / "tracks").mkdir(parents=True)
         write_fasta(folder / "genome.fa", dna)
         write_genes(folder / "genes.gtf.gz", genes, levels)
         _write(folder / "chrom.sizes", pd.DataFrame(sizes.items()), header=False)
@@ -163,9 +157,6 @@ def simulate_elements(
             )
             rows.append(("sim", mark, f"tracks/{mark}.bigWig", "coverage"))
         _write(folder / "sheet.tsv", pd.DataFrame(rows, columns=["sample", "mark", "path", "scale"]))
-        (directory / "tracks").mkdir(exist_ok=True)
-        for made in sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file()):
-            (folder / made).replace(directory / made)
     text = "Simulated %d genes on %d chromosomes (%.1f Mb), %d true elements and %d decoys in %s."
     n_decoys = int((elements["kind"] == "decoy").sum())
     logger.info(text, len(genes), n_chroms, sum(sizes.values()) / 1e6, len(true), n_decoys, directory)

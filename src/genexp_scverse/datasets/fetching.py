@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
+from genexp_scverse._output import locked, sync
 from genexp_scverse.datasets._download import ResumingDownloader, ask_json
 
 ENVIRONMENT = "GENEXP_DATA_DIR"
@@ -65,8 +64,6 @@ def fetch(
     >>> fetch("https://example.org/genes.tsv", directory="data")  # doctest: +SKIP
     PosixPath('data/genes.tsv')
     """
-    import pooch
-
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         msg = f"{url} is no address that can be fetched: it has to begin with http:// or https:// and a host."
@@ -77,25 +74,58 @@ def fetch(
         raise InputError(msg)
     known_hash = _check_hash(known_hash)
     folder = _folder(directory)
-    downloader = ResumingDownloader(folder / f"{name}.part")
-    if not (folder / name).exists():
-        logger.info("Downloading %s to %s.", url, folder / name)
+    path, part = folder / name, folder / f"{name}.part"
+    downloader = ResumingDownloader(part)
+    if _is_whole(path, known_hash) and not (part.exists() or downloader.source.exists()):
+        return path
     try:
-        with _quiet(pooch.get_logger()):
-            path = pooch.retrieve(url, known_hash, fname=name, path=folder, downloader=downloader)
-    except InputError:
-        raise
-    except ValueError as err:
-        got = re.search(r"but got (\w+)", str(err))
-        msg = (
-            f"What {url} sent does not have the published hash (expected {known_hash}, got "
-            f"{got[1] if got else 'another'}) and was deleted: run again, or ask the source what has changed."
-        )
-        raise InputError(msg) from err
+        # another process that fetches the same is waited for
+        with locked(part):
+            if not _is_whole(path, known_hash):
+                logger.info("Downloading %s to %s.", url, path)
+                _download(url, downloader, path, known_hash)
+            downloader.forget()
     except OSError as err:
-        msg = f"{folder / name} cannot be written ({err.strerror or err}): give another folder as directory=."
+        msg = f"{path} cannot be written ({err.strerror or err}): give another folder as directory=."
         raise InputError(msg) from err
-    return Path(path)
+    return path
+
+
+def _download(url: str, downloader: ResumingDownloader, path: Path, known_hash: str | None) -> None:
+    import pooch
+
+    part = downloader.part
+    try:
+        downloader.download(url)
+    except BaseException:
+        # what nothing was received of is no part
+        if part.exists() and not part.stat().st_size:
+            downloader.forget()
+        raise
+    if known_hash is not None:
+        algorithm, digest = known_hash.split(":")
+        got = pooch.file_hash(str(part), alg=algorithm)
+        if got.lower() != digest.lower():
+            downloader.forget()
+            msg = (
+                f"What {url} sent does not have the published hash (expected {known_hash}, got {got}) and was "
+                "deleted: run again, or ask the source what has changed."
+            )
+            raise InputError(msg)
+    sync(part)
+    part.replace(path)
+
+
+def _is_whole(path: Path, known_hash: str | None) -> bool:
+    """Tell whether a file is there and fits its hash; one that does not is fetched again."""
+    import pooch
+
+    if not path.is_file():
+        return False
+    if known_hash is None:
+        return True
+    algorithm, digest = known_hash.split(":")
+    return pooch.file_hash(str(path), alg=algorithm).lower() == digest.lower()
 
 
 def deepchrome(
@@ -310,14 +340,3 @@ def _zenodo_hash(url: str, name: str) -> str | None:
             return _check_hash(file["checksum"])
     logger.warning("%s publishes no hash of %s: only its length is checked.", url, name)
     return None
-
-
-@contextlib.contextmanager
-def _quiet(log: logging.Logger) -> Iterator[None]:
-    """Pooch says at INFO what is said here already."""
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._output import check_folder, written
 from genexp_scverse.datasets._annotation import write_fasta, write_gtf
 from genexp_scverse.datasets._genome import (
     CLOSED_EFFECT,
@@ -82,8 +82,8 @@ def simulate(
     Parameters
     ----------
     directory
-        Folder to write to; it is made when missing. Files of these names in it are replaced, each at once,
-        after everything has been written to a temporary folder inside.
+        Folder to write to; it is made when missing. Files of these names in it are replaced, all at once,
+        when everything has been written beside it; others stay.
     n_genes
         Number of protein-coding genes on chromosomes. About 3 % non-coding genes come on top, and two genes
         that readers must cope with: one on an unplaced scaffold, and a ``_PAR_Y`` duplicate of the first.
@@ -145,6 +145,7 @@ def simulate(
     """
     samples, marks = _check(n_genes, n_chroms, samples, marks, spacing, noise, super_enhancers, seed)
     directory = Path(directory)
+    check_folder(directory)
     rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)]
     genome = draw_genome(rngs[0], n_genes=n_genes, n_chroms=n_chroms, spacing=spacing)
     effects, drive = _effects(genome, len(samples))
@@ -154,15 +155,8 @@ def simulate(
     own = _log_expression(genome, effects)
     log_expression = _log_expression(genome, effects, effect_on_genes(genome, places, super_enhancers * active))
     states = draw_states(rngs[2], genome, own, drive)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        work = tempfile.TemporaryDirectory(dir=directory, prefix=".simulate-")
-    except OSError as err:
-        msg = f"{directory} cannot be written to ({err.strerror}); name a folder that can."
-        raise InputError(msg) from err
-    with work as name:
-        folder = Path(name)
-        (folder / "tracks").mkdir()
+    with written(directory, own=lambda _: False) as folder:
+        (folder / "tracks").mkdir(parents=True)
         write_fasta(folder / "genome.fa", draw_dna(rngs[1], genome))
         write_gtf(folder / "genes.gtf.gz", genome, rngs[3])
         _write_table(folder / "chrom.sizes", pd.DataFrame(genome.sizes.items()), header=False)
@@ -185,9 +179,6 @@ def simulate(
                 rows.append((sample, mark, path, "coverage"))
         sheet = pd.DataFrame(rows, columns=["sample", "mark", "path", "scale"])
         _write_table(folder / "sheet.tsv", sheet)
-        (directory / "tracks").mkdir(exist_ok=True)
-        for made in sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file()):
-            (folder / made).replace(directory / made)
     logger.info(
         "Simulated %d genes on %d chromosomes (%.1f Mb), %d enhancers, %d decoys%s and %d tracks in %s.",
         len(genome.genes),

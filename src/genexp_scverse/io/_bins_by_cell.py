@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import tempfile
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from genexp_scverse._errors import InputError
+from genexp_scverse._output import check_place, place, said, workplace
 
 BLOCK_BYTES = 128 * 2**20
 """Cells gather in memory up to this size before they are written, so that genes get long stretches at once."""
@@ -38,20 +37,18 @@ class BinsByCell:
         self._first = 0  # track at which the block begins
         self._filled = 0  # tracks of the block that are there
         self._written: list[tuple[int, int, int]] = []  # first track, tracks, genes in the file
-        self._beside: Path | None = None
+        self._made: Path | None = None
+        self._open = ExitStack()
 
     def __enter__(self) -> BinsByCell:
         if self.path is not None:
-            with _said(self.path):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-                os.close(descriptor)
-                self._beside = Path(name)
+            with said(self.path):
+                self._made = self._open.enter_context(workplace(self.path)) / self.path.name
+                self._made.touch()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._beside is not None:
-            self._beside.unlink(missing_ok=True)
+        self._open.__exit__(*error)  # type: ignore[arg-type]
 
     def put(self, rows: np.ndarray, bins: np.ndarray) -> None:
         """Add tracks of the genes at `rows`; rows beyond those that are there are new genes."""
@@ -66,18 +63,16 @@ class BinsByCell:
 
     def finish(self) -> np.ndarray:
         """Give the whole array, or the file as a memory map that cannot be written to."""
-        if self._beside is None or self.path is None:
+        if self._made is None or self.path is None:
             return self._block
         self._write()
         for first, n_tracks, n_genes in self._written:
             late = self.n_genes - n_genes
             self._put_down(np.full((late, n_tracks, self.n_bins), np.nan, np.float32), n_genes, first)
-        with _said(self.path):
-            with self._beside.open("r+b") as file:
+        with said(self.path):
+            with self._made.open("r+b") as file:
                 file.write(self._header())
-            self._beside.chmod(0o644)
-            self._beside.replace(self.path)
-        self._beside = None
+            place(self._made, self.path)
         return np.load(self.path, mmap_mode="r")
 
     def _new_block(self, at_least: int) -> np.ndarray:
@@ -102,10 +97,10 @@ class BinsByCell:
 
     def _put_down(self, block: np.ndarray, first_gene: int, first_track: int) -> None:
         """Write `block` gene by gene; a memory map would count all pages that it touches as the process's own."""
-        if self._beside is None:
+        if self._made is None or self.path is None:
             return
         start, row = len(self._header()), self.n_tracks * self.n_bins * 4
-        with _said(self.path), self._beside.open("r+b") as file:
+        with said(self.path), self._made.open("r+b") as file:
             for i, values in enumerate(np.ascontiguousarray(block, "<f4")):
                 file.seek(start + (first_gene + i) * row + first_track * self.n_bins * 4)
                 file.write(values.data)
@@ -142,16 +137,4 @@ def check_bins_path(path: str | Path) -> None:
     if path.is_dir():
         msg = f"{path} is a folder: name a .npy file for the bins"
         raise InputError(msg)
-    there = next(p for p in path.resolve().parents if p.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        msg = f"{there} cannot be written to: choose another place for {path.name}"
-        raise InputError(msg)
-
-
-@contextlib.contextmanager
-def _said(path: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        msg = f"{path} could not be written ({error.strerror or error}): name a file elsewhere, or free some space"
-        raise InputError(msg) from error
+    check_place(path)

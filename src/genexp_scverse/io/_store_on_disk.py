@@ -47,6 +47,25 @@ def read_on_disk(path: Path) -> MuData:
     return _assembled(file, lambda dataset: _from_hdf5(dataset, path))
 
 
+def files_of(mdata: MuData) -> set[Path]:
+    """Files and folders in which arrays of a MuData lie, rather than in memory."""
+    found = {getattr(holder, "filename", None) for holder in (mdata, *mdata.mod.values())}
+    for mod in mdata.mod.values():
+        for array in (*mod.obsm.values(), *mod.layers.values(), *(() if mod.isbacked else (mod.X,))):
+            if isinstance(array, h5py.Dataset):
+                found.add(array.file.filename)
+            elif isinstance(array, np.memmap):
+                found.add(array.filename)
+            elif hasattr(array, "dask"):
+                found |= {_folder_of(part) for part in array.dask.values() if isinstance(part, zarr.Array)}
+    return {Path(path) for path in found if path is not None}
+
+
+def _folder_of(array: zarr.Array) -> str | None:
+    """Root of the store of a zarr array, which versions 2 and 3 name differently."""
+    return getattr(array.store, "root", None) or getattr(array.store, "path", None)
+
+
 def _assembled(store: Any, large: Callable[[Any], Any]) -> MuData:
     def kept(func, name: str, element, iospec):
         if hasattr(element, "shape") and stays_on_disk(name):

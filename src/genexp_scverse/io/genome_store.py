@@ -13,6 +13,7 @@ import pandas as pd
 
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
+from genexp_scverse._output import recover
 from genexp_scverse.io._genome_files import CODES, FORMAT, MANIFEST, SIGNAL, VERSION, check_npy, is_safe
 from genexp_scverse.io.chroms import match_chroms
 from genexp_scverse.io.fasta import reverse_complement
@@ -242,6 +243,7 @@ def read_genome(folder: str | os.PathLike) -> GenomeStore:
     See :func:`write_genome`.
     """
     folder = Path(folder)
+    recover(folder)
     path = folder / MANIFEST
     if not path.is_file():
         problem = "is no genome store (it has no manifest.json)" if folder.exists() else "does not exist"

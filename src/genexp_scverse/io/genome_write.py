@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from numbers import Integral
@@ -17,6 +15,7 @@ from tqdm.auto import tqdm
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._output import PREFIX, check_apart, check_place, written
 from genexp_scverse.io._bigwig_bases import chromosome_bins
 from genexp_scverse.io._bigwig_tracks import Track, agree_on_sizes, check_sign, open_bigwig, open_tracks
 from genexp_scverse.io._build_checks import check_same_genome, guess_assembly, named_path, provenance, report_scales
@@ -26,7 +25,6 @@ from genexp_scverse.io.chroms import is_scaffold, match_chroms
 from genexp_scverse.io.fasta import codes_of_letters, fasta_sizes
 from genexp_scverse.io.genome_store import GenomeStore, read_genome
 from genexp_scverse.io.sheet import read_sheet
-from genexp_scverse.io.store import put_in_place
 
 # larger than a page of the file system: a file in a hundred thousand pieces is slow to read and to delete
 _PAGE = 2**18
@@ -102,6 +100,7 @@ def write_genome(
     dna_sizes = None if fasta is None else fasta_sizes(fasta)
     sizes = _choose(track_sizes, dna_sizes, fasta, chroms)
     files = named_path("sheet", sheet) + [("track", t.path) for t in tracks] + named_path("fasta", fasta)
+    check_apart(folder, [path for _, path in files])
     came_from = provenance([(role, Path(path)) for role, path in files])
     names = file_names(sizes)
     manifest = {
@@ -115,33 +114,18 @@ def write_genome(
         "dtype": kind.name,
         "files": came_from.to_dict("records"),
     }
-    beside: Path | None = None
+    needed = _bytes_needed(sizes, fasta is not None, len(tracks), int(bin_size), kind)
     bar = tqdm(
         total=sum(sizes.values()) * ((fasta is not None) + len(tracks)),
         desc="genome", unit="base", unit_scale=True, disable=None,
     )  # fmt: skip
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        whole = beside / folder.name
+    with written(folder, needs=f"it takes up to {needed / 1e9:.1f} GB") as whole, bar:
         whole.mkdir()
-        with bar:
-            if fasta is not None:
-                _write_codes(whole / CODES, Path(fasta), sizes, names, bar)
-            if tracks:
-                _write_signal(whole / SIGNAL, tracks, table, sizes, names, int(bin_size), kind, bar)
+        if fasta is not None:
+            _write_codes(whole / CODES, Path(fasta), sizes, names, bar)
+        if tracks:
+            _write_signal(whole / SIGNAL, tracks, table, sizes, names, int(bin_size), kind, bar)
         (whole / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        put_in_place(whole, folder, beside)
-    except OSError as error:
-        needed = _bytes_needed(sizes, fasta is not None, len(tracks), int(bin_size), kind)
-        msg = (
-            f"the genome store {folder} could not be written ({error.strerror or error}; it takes up to "
-            f"{needed / 1e9:.1f} GB): nothing was changed there"
-        )
-        raise InputError(msg) from error
-    finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
     return read_genome(folder)
 
 
@@ -157,9 +141,10 @@ def _check_options(bin_size: int, dtype: str) -> np.dtype:
 
 def _check_target(folder: Path) -> None:
     """Refuse to replace anything but a genome store, which holds nothing else."""
+    check_place(folder)
     if not folder.exists():
         return
-    there = {p.name for p in folder.iterdir()} if folder.is_dir() else {folder.name}
+    there = {p.name for p in folder.iterdir() if not p.name.startswith(PREFIX)} if folder.is_dir() else {folder.name}
     if there and not (MANIFEST in there and there <= {MANIFEST, CODES, SIGNAL}):
         msg = f"{folder} exists and is no genome store, so it is not replaced: choose another name"
         raise InputError(msg)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from genexp_scverse._errors import InputError, some
+from genexp_scverse._output import written
 from genexp_scverse.io.written_numbers import to_numbers
 
 
@@ -132,50 +130,6 @@ def write_bedpe(table: pd.DataFrame, path: str | Path) -> None:
     _write(out, Path(path), "\t".join(out.columns) + "\n")
 
 
-@contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`, and put what was written there in its place when all went well.
-
-    Parameters
-    ----------
-    path
-        File that is to be made.
-
-    Yields
-    ------
-    Path to write to, in the same folder.
-
-    Raises
-    ------
-    InputError
-        When the place cannot be written to.
-
-    Examples
-    --------
-    >>> with written_beside(Path(tempfile.mkdtemp()) / "a.txt") as beside:
-    ...     _ = beside.write_text("whole")
-    """
-    if path.is_dir():
-        msg = f"{path} is a folder: give the name of a file"
-        raise InputError(msg)
-    target = Path(os.path.realpath(path))
-    beside: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(descriptor)
-        beside = Path(name)
-        yield beside
-        beside.chmod(0o644)
-        beside.replace(target)
-    except OSError as error:
-        msg = f"{path} could not be written ({error.strerror or error}): nothing was changed there"
-        raise InputError(msg) from error
-    finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
-
-
 def _checked(table: pd.DataFrame, what: str, sizes: Mapping[str, int] | None) -> pd.DataFrame:
     """Sorted, with whole numbers as positions."""
     if missing := [c for c in ("chrom", "start", "end") if c not in table]:
@@ -239,11 +193,14 @@ def _plain(text: str) -> str:
 
 
 def _write(out: pd.DataFrame, path: Path, head: str) -> None:
+    if path.is_dir():
+        msg = f"{path} is a folder: give the name of a file"
+        raise InputError(msg)
     text = head + out.to_csv(sep="\t", header=False, index=False, lineterminator="\n")
-    with written_beside(path) as beside:
+    with written(path) as made:
         if path.suffix == ".gz":
             # no name and no time, so that the same table gives the same bytes
-            with beside.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
+            with made.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
                 zipped.write(text.encode())
         else:
-            beside.write_text(text, newline="\n")
+            made.write_text(text, newline="\n")

@@ -10,10 +10,12 @@ from tqdm.auto import tqdm
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._output import check_apart, is_special, written
 from genexp_scverse._rows import rows_of
 from genexp_scverse._scores import Places, Scores, along_genome, chrom_sizes, places_of, scores_of
+from genexp_scverse.io._bigwig_write import new_bigwig
+from genexp_scverse.io._store_on_disk import files_of
 from genexp_scverse.io.chroms import match_chroms
-from genexp_scverse.io.interval_files import written_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +74,11 @@ def write_bigwig(
     >>> pyBigWig.open(path).intervals("chr1")
     ((301, 501, 0.0), (501, 601, 0.25), (601, 701, 0.5))
     """
-    import pyBigWig
-
+    path = Path(path)
+    if path.is_dir() or is_special(path):
+        msg = f"{path} is a {'folder' if path.is_dir() else 'pipe or device'}: give the name of a bigWig file"
+        raise InputError(msg)
+    check_apart(path, files_of(mdata))
     if how not in ("max", "mean"):
         msg = f'how is {how!r}: give "max" or "mean"'
         raise InputError(msg)
@@ -93,16 +98,11 @@ def write_bigwig(
     if lost:
         logger.warning("genes on %s are left out: uns['chrom_sizes'] has no such chromosome", some(lost))
     theirs = {other: ours for ours, other in names.items()}
-    with written_beside(Path(path)) as beside:
-        out = pyBigWig.open(str(beside), "w")
-        try:
-            out.addHeader(list(sizes.items()))
-            for chrom in tqdm([c for c in sizes if c in theirs], desc="bigWig", unit="chrom", disable=None):
-                rows = np.flatnonzero(places.known & (places.chrom == theirs[chrom]))
-                for start, end, value in _chrom_runs(scores, places, rows, sizes[chrom], how):
-                    out.addEntries(np.repeat(chrom, len(start)), start, ends=end, values=value)
-        finally:
-            out.close()
+    with written(path) as made, new_bigwig(made, sizes) as out:
+        for chrom in tqdm([c for c in sizes if c in theirs], desc="bigWig", unit="chrom", disable=None):
+            rows = np.flatnonzero(places.known & (places.chrom == theirs[chrom]))
+            for start, end, value in _chrom_runs(scores, places, rows, sizes[chrom], how):
+                out.add(chrom, start, end, value)
 
 
 def _chrom_runs(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
+import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import h5py
 import mudata
@@ -16,8 +15,9 @@ from mudata import MuData
 from genexp_scverse import schema
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError
+from genexp_scverse._output import check_apart, check_place, recover, written
 from genexp_scverse.io._store_content import as_written, check_content, not_writable
-from genexp_scverse.io._store_on_disk import read_on_disk, stays_on_disk
+from genexp_scverse.io._store_on_disk import files_of, read_on_disk, stays_on_disk
 from genexp_scverse.io._untrusted import UNREADABLE, check_hdf5, check_zarr, plain_codecs_only
 
 _SUFFIXES = (".h5mu", ".zarr")
@@ -36,8 +36,9 @@ def write_mudata(mdata: MuData, path: str | Path) -> None:
     Raises
     ------
     InputError
-        When the ending is another one, the folder cannot be written to, or a folder that is no zarr store
-        would be replaced; when a key holds a slash, or an object is there that no file can keep.
+        When the ending is another one, the folder cannot be written to, a folder that is no zarr store would be
+        replaced, or arrays of the MuData lie in the very file; when a key holds a slash, or an object is there that
+        no file can keep.
 
     Examples
     --------
@@ -50,34 +51,22 @@ def write_mudata(mdata: MuData, path: str | Path) -> None:
     """
     path = Path(path)
     check_output(path)
+    check_apart(path, files_of(mdata))
     check_content(mdata)
-    folder: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        beside = folder / path.name
-        with as_written(mdata), warnings.catch_warnings():
+        with written(path) as made, as_written(mdata), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if path.suffix == ".h5mu":
-                mdata.write_h5mu(beside)
+                with _Sink(made) as file:
+                    mdata.write_h5mu(file)
             else:
-                mdata.write_zarr(beside)
-        put_in_place(beside, path, folder)
-    except (OSError, RuntimeError) as error:
-        # h5py closes a file on a full disk with a RuntimeError, which hides the OSError of the write
-        if not (isinstance(error, OSError) or isinstance(error.__context__, OSError)):
-            raise
-        msg = f"{path} could not be written ({_one_line(error)}): nothing was changed there"
-        raise InputError(msg) from error
+                mdata.write_zarr(made)
     except (TypeError, AttributeError, IORegistryError, ValueError, NotImplementedError) as error:
         if isinstance(error, InputError):
             raise
         what = not_writable(mdata) or _one_line(" ".join([str(error), *getattr(error, "__notes__", [])]))
         msg = f"{path} could not be written ({what}): turn it into text, numbers or a table, or take it out"
         raise InputError(msg) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_output(path: str | Path) -> None:
@@ -107,10 +96,7 @@ def check_output(path: str | Path) -> None:
     if path.suffix == ".h5mu" and path.is_dir():
         msg = f"{path} is a folder: choose another name"
         raise InputError(msg)
-    there = next(p for p in path.resolve().parents if p.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        msg = f"{there} cannot be written to: choose another place for {path.name}"
-        raise InputError(msg)
+    check_place(path)
 
 
 def read_mudata(path: str | Path, *, on_disk: bool = False) -> MuData:
@@ -141,6 +127,7 @@ def read_mudata(path: str | Path, *, on_disk: bool = False) -> MuData:
     See :func:`write_mudata`.
     """
     path = Path(path)
+    recover(path)
     if not path.exists():
         msg = f"{path} does not exist: make it with gx.io.build_mudata or `genexp build`"
         raise InputError(msg)
@@ -184,17 +171,46 @@ def read_mudata(path: str | Path, *, on_disk: bool = False) -> MuData:
     return mdata
 
 
-def put_in_place(beside: Path, path: Path, folder: Path) -> None:
-    """Replace at once; a folder that is there cannot be, so it steps aside and comes back if that fails."""
-    before = folder / "before"
-    if path.is_dir():
-        path.rename(before)
-    try:
-        beside.replace(path)
-    except OSError:
-        if before.exists():
-            before.rename(path)
-        raise
+class _Sink(io.FileIO):
+    """A file for HDF5 that never fails on its side, and raises at the end what the system has said first.
+
+    HDF5 cannot close a file whose writes fail, and later ends the process.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path, "w+")
+        self.path = path
+        self.fault: OSError | None = None
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while len(left) and self.fault is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.fault = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.fault = self.fault or error
+            return size or 0
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self.fault is not None:
+            raise self.fault
+        return super().readinto(buffer)
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)  # type: ignore[arg-type]
+        if self.fault is not None:
+            raise self.fault
 
 
 def _one_line(error: BaseException | str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genexp_scverse._errors import InputError, some
+from genexp_scverse._output import recover, written
 
 FORMAT = 1
 KEYS = ("model", "setting", "seed", "hyperparameters", "setup", "fitted", "history")
@@ -33,46 +32,23 @@ def write_model(directory: str | Path, description: dict, files: dict[str, Any],
         if not directory.is_dir() or (any(directory.iterdir()) and not (directory / DESCRIPTION).is_file()):
             msg = f"{directory} is not a saved model, so it is not overwritten: choose another directory"
             raise InputError(msg)
-    # a link stays a link to the directory that is replaced
-    directory = directory.resolve()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    before = beside.with_name(f"{beside.name}.before")
-    try:
+    with written(directory, own=_is_own) as made:
+        made.mkdir()
         for name, content in files.items():
+            (made / name).parent.mkdir(exist_ok=True)
             if isinstance(content, bytes):
-                (beside / name).write_bytes(content)
+                (made / name).write_bytes(content)
             elif callable(content):
-                content(beside / name)
+                content(made / name)
             else:
-                np.savez(beside / name, **content)
+                np.savez(made / name, **content)
         text = json.dumps({"format": FORMAT, **description}, indent=1, allow_nan=True)
-        (beside / DESCRIPTION).write_text(text)
-        beside.chmod(0o755)
-        if directory.exists():
-            for other in directory.iterdir():
-                if not _is_own(other):
-                    _copy(other, beside / other.name)
-            directory.rename(before)
-        try:
-            beside.rename(directory)
-        except BaseException:
-            if before.exists():
-                before.rename(directory)
-            raise
-        shutil.rmtree(before, ignore_errors=True)
-    except OSError as error:
-        if before.exists():
-            msg = f"{directory} could not be written ({error}): what was there is in {before}, rename it"
-            raise InputError(msg) from None
-        msg = f"{directory} could not be written ({error}): nothing was changed there"
-        raise InputError(msg) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        (made / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
 def read_description(directory: str | Path) -> dict:
     """Read ``model.json``; raises when the directory is no model or one of a later version."""
+    recover(directory)
     path = Path(directory) / DESCRIPTION
     if not path.is_file():
         msg = f"{directory} is not a saved model (it has no {DESCRIPTION}): give the directory that model.save wrote"
@@ -126,10 +102,3 @@ def check_shapes(found: dict[str, np.ndarray], expected: dict[str, tuple[int, ..
 def _is_own(path: Path) -> bool:
     """Tell whether a model wrote this; a folder called as that of members may be of others."""
     return path.name in OWN or (path.name == MEMBERS and (path / "0" / DESCRIPTION).is_file())
-
-
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir() and not source.is_symlink():
-        shutil.copytree(source, target, symlinks=True)
-    else:
-        shutil.copy2(source, target, follow_symlinks=False)
