@@ -298,16 +298,25 @@ for name, call in {WRITERS!r}.items():
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cells", "in"]
 
 
-@pytest.mark.parametrize("ending", [".h5mu", ".zarr"])
-def test_an_output_that_is_read_is_refused(tmp_path, ending):
+def test_an_output_that_is_read_is_refused(tmp_path):
     bins = np.random.default_rng(0).random((4, 1, 600))
-    path = tmp_path / f"m{ending}"
-    gx.io.write_mudata(gx.io.from_bins(bins, genes=list("abcd"), marks=["H3K4me3"]), path)
-    mdata = gx.io.read_mudata(path, on_disk=True)
-    with pytest.raises(InputError, match=rf"m\{ending} is the same (file|folder) as .*, which is read"):
+    window = {"upstream": 300, "downstream": 300, "bin_size": 1, "stranded": True}
+    obs = pd.DataFrame({"chrom": "chr1", "tss": 400, "strand": "+"}, index=list("abcd"))
+    mdata = gx.io.from_bins(bins, genes=list("abcd"), marks=["H3K4me3"], obs=obs, window=window)
+    mdata.uns["chrom_sizes"] = pd.DataFrame({"chrom": ["chr1"], "size": [1000]})
+    mdata["chromatin"].uns["mask"] = window
+    for ending in (".h5mu", ".zarr"):
+        path = tmp_path / f"m{ending}"
         gx.io.write_mudata(mdata, path)
-    gx.io.write_mudata(mdata, tmp_path / f"other{ending}")
-    gx.io.write_mudata(gx.io.read_mudata(path), path)
+        lazy = gx.io.read_mudata(path, on_disk=True)
+        lazy["chromatin"].obsm["mask"] = bins[:, 0]
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(path)
+        with pytest.raises(InputError, match="is a folder" if ending == ".zarr" else "link is the same file as"):
+            gx.io.write_bigwig(lazy, tmp_path / "link", key="mask")
+        with pytest.raises(InputError, match="zarr store|lies inside"):
+            gx.io.write_bigwig(lazy, path / "mask.bigWig", key="mask")
+        gx.io.read_mudata(path)
     files = gx.datasets.simulate(tmp_path / "in", n_genes=20, n_chroms=2)
     gx.io.write_genome(tmp_path / "genome", fasta=files.genome)
     (tmp_path / "genome" / "codes").rename(tmp_path / "codes")

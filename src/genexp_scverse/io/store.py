@@ -15,9 +15,9 @@ from mudata import MuData
 from genexp_scverse import schema
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError
-from genexp_scverse._output import check_apart, check_place, recover, written
+from genexp_scverse._output import check_place, recover, written
 from genexp_scverse.io._store_content import as_written, check_content, not_writable
-from genexp_scverse.io._store_on_disk import files_of, read_on_disk, stays_on_disk
+from genexp_scverse.io._store_on_disk import read_on_disk, stays_on_disk
 from genexp_scverse.io._untrusted import UNREADABLE, check_hdf5, check_zarr, plain_codecs_only
 
 _SUFFIXES = (".h5mu", ".zarr")
@@ -31,14 +31,14 @@ def write_mudata(mdata: MuData, path: str | Path) -> None:
     mdata
         What to write.
     path
-        File ending in ``.h5mu``, or folder ending in ``.zarr``; an older one is replaced.
+        File ending in ``.h5mu``, or folder ending in ``.zarr``; an older one is replaced, also the one in which
+        arrays of `mdata` lie.
 
     Raises
     ------
     InputError
-        When the ending is another one, the folder cannot be written to, a folder that is no zarr store would be
-        replaced, or arrays of the MuData lie in the very file; when a key holds a slash, or an object is there that
-        no file can keep.
+        When the ending is another one, the folder cannot be written to, or a folder that is no zarr store
+        would be replaced; when a key holds a slash, or an object is there that no file can keep.
 
     Examples
     --------
@@ -51,7 +51,6 @@ def write_mudata(mdata: MuData, path: str | Path) -> None:
     """
     path = Path(path)
     check_output(path)
-    check_apart(path, files_of(mdata))
     check_content(mdata)
     try:
         with written(path) as made, as_written(mdata), warnings.catch_warnings():
