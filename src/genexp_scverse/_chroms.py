@@ -9,33 +9,43 @@ from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 
 _ROMAN = (
-    "I",
-    "II",
-    "III",
-    "IV",
-    "V",
-    "VI",
-    "VII",
-    "VIII",
-    "IX",
-    "X",
-    "XI",
-    "XII",
-    "XIII",
-    "XIV",
-    "XV",
-    "XVI",
+    "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV", "XV", "XVI",
+)  # fmt: skip
+
+
+def _numbers(n: int) -> tuple[str, ...]:
+    return tuple(map(str, range(1, n + 1)))
+
+
+_RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("NC_000001", (*_numbers(22), "X", "Y")),  # human, GRCh37 and GRCh38
+    ("NC_060925", (*_numbers(22), "X", "Y")),  # human, T2T-CHM13
+    ("NC_000067", (*_numbers(19), "X", "Y")),  # mouse
+    ("NC_007112", _numbers(25)),  # zebrafish
+    ("NC_001133", _ROMAN),  # budding yeast
+    ("NC_003279", ("I", "II", "III", "IV", "V", "X")),  # Caenorhabditis elegans
+    ("NC_003070", ("1", "2")),  # Arabidopsis, 1 and 2
+    ("NC_003074", ("3", "4", "5")),
+    ("NC_004353", ("4", "X")),  # Drosophila melanogaster; its arms are NT_
+    ("NC_024512", ("Y",)),
+    ("NT_033777", ("3R", "2R", "2L")),
+    ("NT_037436", ("3L",)),
+    ("NC_004818", ("X",)),  # Anopheles gambiae
+    ("NT_078265", ("2L", "2R", "3L", "3R")),
+    *(
+        (name, ("MT",))
+        for name in ("NC_012920", "NC_005089", "NC_001224", "NC_002333", "NC_001328", "NC_024511", "NC_002084")
+    ),
 )
+"""RefSeq accession (without version) and the chromosomes that it and the ones after it stand for."""
 
 
 def _refseq() -> dict[str, str]:
-    """RefSeq accessions (without version) of human, mouse and budding yeast -> chromosome."""
-    human = [*map(str, range(1, 23)), "X", "Y"]
-    mouse = [*map(str, range(1, 20)), "X", "Y"]
-    names = {f"NC_{1 + i:06d}": name for i, name in enumerate(human)}
-    names |= {f"NC_{67 + i:06d}": name for i, name in enumerate(mouse)}
-    names |= {f"NC_{1133 + i:06d}": name for i, name in enumerate(_ROMAN)}
-    return names | dict.fromkeys(("NC_012920", "NC_005089", "NC_001224"), "MT")
+    names: dict[str, str] = {}
+    for first, chroms in _RUNS:
+        prefix, number = first.split("_")
+        names |= {f"{prefix}_{int(number) + i:06d}": chrom for i, chrom in enumerate(chroms)}
+    return names
 
 
 _REFSEQ = _refseq()
@@ -60,9 +70,9 @@ def match_chroms(
     """Match the chromosome names of one file with those of another.
 
     A name is taken as it is where the other file has it; else in another case, else with or without ``chr``,
-    else by meaning: chrM, MT, M and Mito are one, and the RefSeq accessions of human (GRCh37, GRCh38), mouse
-    and budding yeast stand for their chromosomes, whatever their version. That other names were used is said
-    in the log.
+    else by meaning: chrM, MT, M and Mito are one, and the RefSeq accessions of human (GRCh37, GRCh38, T2T), mouse,
+    zebrafish, fruit fly, Anopheles, C. elegans, Arabidopsis and budding yeast stand for their chromosomes, whatever
+    their version. That other names were used is said in the log.
 
     Parameters
     ----------
@@ -123,8 +133,9 @@ def is_scaffold(chrom: str) -> bool:
     """Tell whether a sequence is an unplaced or alternative one rather than a chromosome.
 
     Recognises the names of UCSC (``chrUn_...``, ``_random``, ``_alt``, ``_fix``, ``_hap``), Ensembl (GenBank
-    accessions such as GL000192.1, ``HSCHR...``, ``HG..._PATCH``) and RefSeq (``NT_``, ``NW_``). What is not
-    recognised counts as a chromosome, so that genomes with names of their own lose nothing.
+    accessions such as GL000192.1, ``HSCHR...``, ``HG..._PATCH``) and RefSeq (``NT_``, ``NW_``, but not the chromosome
+    arms of the fruit fly and of Anopheles, which have such names). What is not recognised counts as a chromosome, so
+    that genomes with names of their own lose nothing.
 
     Parameters
     ----------
@@ -137,10 +148,10 @@ def is_scaffold(chrom: str) -> bool:
 
     Examples
     --------
-    >>> [name for name in ("chr1", "chrUn_GL000195v1", "KI270728.1", "Mito", "2L") if is_scaffold(name)]
+    >>> [name for name in ("chr1", "chrUn_GL000195v1", "KI270728.1", "NT_033777.3", "2L") if is_scaffold(name)]
     ['chrUn_GL000195v1', 'KI270728.1']
     """
-    return _SCAFFOLD.search(chrom) is not None
+    return chrom.upper().split(".")[0] not in _REFSEQ and _SCAFFOLD.search(chrom) is not None
 
 
 def same_chrom(chrom: str) -> str:

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> None:
         biotypes=None if args.biotypes == "all" else comma_list(args.biotypes),
         tss_source=args.tss_source,
         tss_column=comma_list(args.tss_column),
+        gene_id=args.gene_id,
         keep_scaffolds=args.keep_scaffolds,
     )
     if args.sheet is not None:

@@ -44,6 +44,11 @@ def add_build(commands) -> None:
         help="in a TSV: columns with the 0-based TSS, separated by commas; each gene takes the first that is given, "
         "else tss, else start and end by strand",
     )
+    genes.add_argument(
+        "--gene-id",
+        metavar="NAME",
+        help="in a GTF, GFF3 or TSV: attribute or column with the ids of the genes, such as gene_name or locus_tag",
+    )
     genes.add_argument("--keep-scaffolds", action="store_true", help="keep genes on scaffolds and alternative loci")
     genes.add_argument("--assembly", metavar="NAME", help="name of the genome; by default told from its length")
     levels = p.add_argument_group("expression")

@@ -57,6 +57,7 @@ def build_mudata(
     biotypes: Sequence[str] | None = ("protein_coding",),
     tss_source: str = "gene",
     tss_column: str | Sequence[str] | None = None,
+    gene_id: str | None = None,
     keep_scaffolds: bool = False,
     n_jobs: int | None = None,
 ) -> MuData:
@@ -92,7 +93,7 @@ def build_mudata(
         Of the bins: ``float32`` or ``float16``.
     assembly
         Name of the genome; by default told from the length of the first chromosome where it is a known one.
-    biotypes, tss_source, tss_column, keep_scaffolds
+    biotypes, tss_source, tss_column, gene_id, keep_scaffolds
         As for :func:`read_genes`.
     n_jobs
         Processes to read tracks with; by default as many as there are cores.
@@ -132,6 +133,7 @@ def build_mudata(
             biotypes=biotypes,
             tss_source=tss_source,  # type: ignore[arg-type]
             tss_column=tss_column,
+            gene_id=gene_id,
             keep_scaffolds=keep_scaffolds,
         )
         genes.attrs["path"] = str(path)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, no_such, some
 from genexp_scverse._logging import logger
-from genexp_scverse.io.plain_text import first_line, open_text
+from genexp_scverse.io.plain_text import first_line, is_position, open_text
 from genexp_scverse.io.tables import read_table, table_layout
 from genexp_scverse.io.written_numbers import to_numbers
 
@@ -128,18 +128,19 @@ def read_bed(path: str | Path) -> pd.DataFrame:
                     "BED of genes needs 6 (chrom, start, end, gene id, score, strand)"
                 )
                 raise InputError(msg)
-            try:
-                rows.append((fields[3], fields[0], int(fields[1]), int(fields[2]), fields[5]))
-            except ValueError as error:
+            if not (is_position(fields[1]) and is_position(fields[2])):
                 msg = (
                     f"line {number} of {path} has start {fields[1]!r} and end {fields[2]!r}: they must be whole numbers"
                 )
-                raise InputError(msg) from error
+                raise InputError(msg)
+            rows.append((fields[3], fields[0], int(fields[1]), int(fields[2]), fields[5]))
     table = pd.DataFrame(rows, columns=["gene_id_version", "chrom", "start", "end", "strand"])
     return table.assign(tss=np.nan, tss_from="start and end by strand")
 
 
-def read_gene_table(path: str | Path, *, tss_column: str | Sequence[str] | None) -> pd.DataFrame:
+def read_gene_table(
+    path: str | Path, *, tss_column: str | Sequence[str] | None, gene_id: str | None = None
+) -> pd.DataFrame:
     r"""Read a table of genes with a header.
 
     Parameters
@@ -149,6 +150,8 @@ def read_gene_table(path: str | Path, *, tss_column: str | Sequence[str] | None)
     tss_column
         Columns with the 0-based TSS; of each gene the first that is not missing is taken, then ``tss``, then
         start and end by strand.
+    gene_id
+        Column to take as the id of the genes; those without it keep their own.
 
     Returns
     -------
@@ -174,10 +177,16 @@ def read_gene_table(path: str | Path, *, tss_column: str | Sequence[str] | None)
     wanted = [tss_column] if isinstance(tss_column, str) else list(tss_column or ())
     _check_columns(path, layout.names, columns, wanted)
     text = [columns[name] for name in _TEXT if name in columns]
+    if gene_id is not None:
+        if gene_id not in layout.names:
+            msg = f"{path}: {no_such('column', gene_id, layout.names)}"
+            raise InputError(msg)
+        text.append(gene_id)
     table = read_table(path, layout, what="a table of genes", text=text)
     renamed = {old: new for new, old in columns.items() if old != new}
     if renamed:
         logger.info("%s: columns read as %s", path, ", ".join(f"{new} ({old})" for old, new in renamed.items()))
+    chosen = None if gene_id is None else table[gene_id].fillna("").str.strip()
     table = table.rename(columns=renamed)
     if "gene_id_version" in table:
         # a table that read_genes made: the id as it was first stands beside the stripped one
@@ -186,6 +195,11 @@ def read_gene_table(path: str | Path, *, tss_column: str | Sequence[str] | None)
         table = table.rename(columns={"gene_id": "gene_id_version"})
     for name in ("chrom", "strand", "gene_id_version"):
         table[name] = table[name].fillna("").str.strip()
+    if chosen is not None:
+        given = chosen != ""
+        table["gene_id_version"] = chosen.where(given, table["gene_id_version"])
+        if not given.all():
+            logger.info("%d of %d genes of %s lack %r and keep their id", (~given).sum(), len(table), path, gene_id)
     table["strand"] = table["strand"].replace(_STRANDS)
     sources = list(dict.fromkeys([*wanted, *(["tss"] if "tss" in columns else [])]))
     for name in dict.fromkeys([*sources, *(n for n in ("start", "end") if n in columns)]):

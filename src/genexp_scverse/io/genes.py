@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, option, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io.chroms import is_scaffold, same_chrom
 from genexp_scverse.io.gene_table import is_gene_header, read_bed, read_gene_table
@@ -20,6 +21,114 @@ from genexp_scverse.io.plain_text import first_line, open_text
 
 _WHAT = "a GTF, GFF3, BED6 or a table of genes with a header"
 _FIRST = ["chrom", "tss", "strand", "start", "end", "gene_name", "gene_type", "gene_id_version"]
+_OWN = ("tss_from", "entrez", "key", "problem")
+_MOST = 1 / 3
+"""Share of the genes from which on leaving them out is a warning."""
+_FURTHEST = 2**40
+"""Positions beyond this are none: the longest chromosomes have some 2**32 bases."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the format of an annotation is told from: its first record, and the last comment above it."""
+
+    line: str
+    comment: str = ""
+    gff_version_3: bool = False
+
+    @property
+    def fields(self) -> list[str]:
+        """Columns of the record, which tabs divide."""
+        return self.line.split("\t")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of annotations: a row of :data:`FORMATS`."""
+
+    name: str
+    is_like: Callable[[Head], bool]
+    """Tells the format by the head of the file; the first row that says yes counts."""
+    example: str
+    """A small file of it, which the tests read."""
+    read: Callable[..., pd.DataFrame] | None = None
+    """Takes the path and the arguments of `takes`; None for a format that is known and not read."""
+    takes: tuple[str, ...] = ()
+    repeats: bool = False
+    """Whether an id may stand more than once, as copies of a gene; else that is an error."""
+    instead: str = ""
+    """For a format that is not read: what it is, and what to give for it."""
+
+
+def _is_gff(head: Head) -> bool:
+    return len(head.fields) >= 8 and _are_positions(head.fields[3:5])
+
+
+def _is_gff3(head: Head) -> bool:
+    last = head.fields[-1]
+    return _is_gff(head) and (re.match(r"\s*[^\s=\";]+=", last) is not None or (head.gff_version_3 and '"' not in last))
+
+
+def _is_bed(head: Head) -> bool:
+    return len(head.fields) >= 3 and _are_positions(head.fields[1:3])
+
+
+def _is_table(head: Head) -> bool:
+    if _is_bed(head):
+        return "\t" in head.comment and is_gene_header(head.comment.split("\t"))
+    return is_gene_header(re.split("[\t,;]", head.line))
+
+
+def _is_gene_pred(head: Head) -> bool:
+    for line in (head.comment, head.line):
+        if {"txstart", "cdsstart", "exonstarts"} <= {name.strip().lower() for name in line.split("\t")}:
+            return True
+    # without a header: name, chrom, strand, start and end, those of the coding part, exons, their starts and ends
+    for fields in (head.fields, head.fields[1:]):
+        if len(fields) >= 10 and fields[2] in ("+", "-") and _are_positions(fields[3:8]) and fields[8].endswith(","):
+            return True
+    return False
+
+
+def _are_positions(fields: list[str]) -> bool:
+    return all(re.fullmatch(r"-?\d+", field) for field in fields)
+
+
+FORMATS = (
+    Format(
+        "genePred",
+        _is_gene_pred,
+        "#bin\tname\tchrom\tstrand\ttxStart\ttxEnd\tcdsStart\tcdsEnd\texonCount\texonStarts\texonEnds\tscore\tname2\n"
+        "585\tNM_1\tchr1\t+\t100\t900\t150\t800\t2\t100,700,\t300,900,\t0\tA\n",
+        instead="a genePred table of UCSC, with a row for each transcript: give the GTF of the same track, or make "
+        "one by UCSC's genePredToGtf",
+    ),
+    Format(
+        "GFF3",
+        _is_gff3,
+        "##gff-version 3\nchr1\tX\tgene\t101\t900\t.\t+\t.\tID=gene:A;Name=a\n",
+        lambda path, **kwargs: read_gff(path, gff3=True, **kwargs),
+        takes=("tss_source", "gene_id"),
+        repeats=True,
+    ),
+    Format(
+        "GTF",
+        _is_gff,
+        'chr1\tX\tgene\t101\t900\t.\t+\t.\tgene_id "A"; gene_name "a";\n',
+        lambda path, **kwargs: read_gff(path, gff3=False, **kwargs),
+        takes=("tss_source", "gene_id"),
+        repeats=True,
+    ),
+    Format(
+        "table",
+        _is_table,
+        "gene_id\tchrom\tstart\tend\tstrand\nA\tchr1\t100\t900\t+\n",
+        read_gene_table,
+        takes=("tss_column", "gene_id"),
+    ),
+    Format("BED", _is_bed, "chr1\t100\t900\tA\t0\t+\n", read_bed),
+)
+"""Formats of annotations, in the order in which they are tried."""
 
 
 def read_genes(
@@ -28,19 +137,23 @@ def read_genes(
     biotypes: Sequence[str] | None = ("protein_coding",),
     tss_source: Literal["gene", "canonical", "longest"] = "gene",
     tss_column: str | Sequence[str] | None = None,
+    gene_id: str | None = None,
     keep_scaffolds: bool = False,
 ) -> pd.DataFrame:
     r"""Read genes and their transcription start sites.
 
-    The kind of file is seen from its content, plain or gzip: GTF and GFF3 (GENCODE, Ensembl, RefSeq, SGD),
-    BED with at least six columns (the name is the gene id), or a table with a header (gene_id, chrom, strand,
-    and tss or start and end; other columns are kept as they are, with ``_``
-    for a slash in their name). Positions of BED and tables are 0-based
-    half-open; the 1-based closed ones of GTF and GFF3 are converted. The TSS is the first base of the gene on
-    its strand: start on +, end - 1 on -.
+    The kind of file is seen from its content, plain or gzip: GTF and GFF3 (GENCODE, Ensembl, RefSeq, UCSC, FlyBase,
+    WormBase, SGD, StringTie, gffread, BRAKER and others), BED with at least six columns (the name is the gene id), or a
+    table with a header (gene_id, chrom, strand, and tss or start and end; other columns are kept as they are, with
+    ``_`` for a slash in their name). Positions of BED and tables are 0-based half-open; the 1-based closed ones of GTF
+    and GFF3 are converted. The TSS is the first base of the gene on its strand: start on +, end - 1 on -. Genes of a
+    GTF or GFF3 that have no gene record are made from their transcripts, exons or CDS.
 
-    Left out, and counted in the log: genes of other biotypes, genes on scaffolds, patches and alternative
-    loci, and the copies on chrY of pseudo-autosomal genes.
+    Left out, and counted in the log: genes of other biotypes (and GFF lines of pseudogenes, transposable elements and
+    other special genes, unless `biotypes` names them), genes on scaffolds, patches and alternative loci, the copies on
+    chrY of pseudo-autosomal genes, genes without a strand or a chromosome, and of a GTF or GFF3 also genes that are
+    trans-spliced or lie on several chromosomes, and the further copies of a gene on its chromosome. Where that is more
+    than a third of the genes the log is a warning.
 
     Parameters
     ----------
@@ -56,6 +169,9 @@ def read_genes(
     tss_column
         For tables, columns with a 0-based TSS: of each gene the first that is not missing, else ``tss``, else
         start or end by strand.
+    gene_id
+        For GTF, GFF3 and tables, the attribute or column to take as the id, such as ``"gene_name"`` or
+        ``"locus_tag"``; genes without it keep their own id.
     keep_scaffolds
         Keep genes outside of the chromosomes as well.
 
@@ -69,8 +185,9 @@ def read_genes(
     Raises
     ------
     InputError
-        When the file is missing, damaged or of another kind, when columns are missing or positions are no
-        positions, when genes have no strand or the same id occurs twice, or when no gene is left.
+        When the file is missing, damaged or of another kind, when columns or attributes are missing or positions are
+        no positions, when most genes have no strand or chromosome, when the same id occurs twice in a BED or a table,
+        or when no gene is left.
 
     Examples
     --------
@@ -87,48 +204,45 @@ def read_genes(
     if tss_source not in ("gene", "canonical", "longest"):
         msg = f"tss_source={tss_source!r} is not known: give 'gene', 'canonical' or 'longest'"
         raise InputError(msg)
-    kind = _kind(path)
-    if kind in ("bed", "table") and tss_source != "gene":
-        msg = f"tss_source={tss_source!r} needs transcripts, but {path} is a {kind}: give a GTF or GFF3"
-        raise InputError(msg)
-    if kind != "table" and tss_column is not None:
-        msg = f"tss_column={tss_column!r} is for tables, but {path} is a {kind.upper()}: use tss_source"
-        raise InputError(msg)
-    if kind == "table":
-        table = _storable_names(read_gene_table(path, tss_column=tss_column), str(path))
-    elif kind == "bed":
-        table = read_bed(path)
-    else:
-        table = read_gff(path, gff3=kind == "gff3", tss_source=tss_source)
+    form = _format(path)
+    given = {"tss_source": tss_source, "tss_column": tss_column, "gene_id": gene_id}
+    for name, unset, use in (
+        ("tss_source", "gene", "needs transcripts, but {} is a {}: give a GTF or GFF3"),
+        ("tss_column", None, f"is for tables, but {{}} is a {{}}: use {option('tss_source')}"),
+        ("gene_id", None, "is for attributes and columns, but {} is a {}: its fourth column is the id"),
+    ):
+        if given[name] != unset and name not in form.takes:
+            msg = f"{option(name, given[name])} {use.format(path, form.name)}"
+            raise InputError(msg)
+    assert form.read is not None
+    table = form.read(path, **{name: given[name] for name in form.takes})
+    if form.name == "table":
+        table = _storable_names(table, str(path))
     biotypes = [biotypes] if isinstance(biotypes, str) else biotypes
-    return _finish(table, str(path), biotypes, tss_source, keep_scaffolds=keep_scaffolds)
+    return _finish(table, str(path), form, biotypes, tss_source, keep_scaffolds=keep_scaffolds)
 
 
-def _kind(path: str | Path) -> str:
-    """Tell gtf, gff3, bed and table apart by the first line that is no comment."""
-    comment = ""
+def _format(path: str | Path) -> Format:
+    """Tell the format of a file by its first record, and refuse what is known and not read."""
+    comment, version_3 = "", False
     with open_text(path, what=_WHAT) as handle:
         for raw in handle:
-            line = raw.decode("utf-8").rstrip("\r\n")
+            line = raw.decode("utf-8").rstrip("\n")
             if line.startswith("#"):
                 comment = line.lstrip("#")
+                version_3 |= line.startswith("##gff-version") and line.split()[1:2] == ["3"]
             elif line.strip() and not line.startswith(("track ", "browser ")):
                 break
         else:
             line = comment
-    fields = line.split("\t")
-    if len(fields) >= 8 and _are_positions(fields[3:5]):
-        return "gff3" if re.match(r'\s*[^\s="]+=', fields[-1]) else "gtf"
-    if len(fields) >= 3 and _are_positions(fields[1:3]):
-        return "table" if "\t" in comment and is_gene_header(comment.split("\t")) else "bed"
-    if is_gene_header(re.split("[\t,;]", line)):
-        return "table"
-    msg = f"{path} is not {_WHAT} (gene_id, chrom, tss, strand): its first line is {first_line(line)}"
-    raise InputError(msg)
-
-
-def _are_positions(fields: list[str]) -> bool:
-    return all(re.fullmatch(r"-?\d+", field) for field in fields)
+    form = next((form for form in FORMATS if form.is_like(Head(line, comment, version_3))), None)
+    if form is None:
+        msg = f"{path} is not {_WHAT} (gene_id, chrom, tss, strand): its first line is {first_line(line)}"
+        raise InputError(msg)
+    if form.read is None:
+        msg = f"{path} is {form.instead}"
+        raise InputError(msg)
+    return form
 
 
 def _storable_names(table: pd.DataFrame, path: str) -> pd.DataFrame:
@@ -145,16 +259,22 @@ def _storable_names(table: pd.DataFrame, path: str) -> pd.DataFrame:
 
 
 def _finish(
-    table: pd.DataFrame, path: str, biotypes: Sequence[str] | None, tss_source: str, *, keep_scaffolds: bool
+    table: pd.DataFrame,
+    path: str,
+    form: Format,
+    biotypes: Sequence[str] | None,
+    tss_source: str,
+    *,
+    keep_scaffolds: bool,
 ) -> pd.DataFrame:
     """Leave out what is not wanted, check the rest and set the TSS."""
     if (table["gene_id_version"] == "").any():
         msg = f"{int((table['gene_id_version'] == '').sum())} genes of {path} have no id: give them one"
         raise InputError(msg)
     table.index = pd.Index(strip_versions(table["gene_id_version"]), name="gene_id")
-    keep = _wanted(table, path, biotypes, keep_scaffolds=keep_scaffolds)
-    table = table[keep].copy()
-    _check_unique(table, path, keep_scaffolds=keep_scaffolds)
+    table = _wanted(table, path, form, biotypes, keep_scaffolds=keep_scaffolds)
+    if not form.repeats:
+        _check_unique(table, path, keep_scaffolds=keep_scaffolds)
     _check_places(table, path)
     if "start" in table and "end" in table:
         by_strand = np.where(table["strand"] == "-", table["end"] - 1, table["start"])
@@ -171,7 +291,7 @@ def _finish(
     if tss_source == "canonical" and f"the {tss_source} transcript" not in counts:
         msg = (
             f"no transcript of {path} is tagged MANE_Select, Ensembl_canonical or appris_principal_1: use "
-            "tss_source='gene' or 'longest'"
+            f"{option('tss_source', 'gene')} or {option('tss_source', 'longest')}"
         )
         raise InputError(msg)
     logger.info("%s: TSS from %s", path, ", ".join(f"{name} ({n} genes)" for name, n in counts.items()))
@@ -180,46 +300,122 @@ def _finish(
         if name in table and table[name].notna().all():
             table[name] = table[name].astype("int64")
     codons = table.attrs.pop("start_codons", {})
-    of_gene = zip(table.index, table["gene_id_version"], strict=True)
+    table.attrs.pop("typed", None)
+    keys = table["key"] if "key" in table else table["gene_id_version"]
+    starts = {gene: codons[key] for gene, key in zip(table.index, keys, strict=True) if key in codons}
     table = _ordered(table)
-    table.attrs["start_codons"] = {gene: codons[version] for gene, version in of_gene if version in codons}
+    table.attrs["start_codons"] = starts
     return table
 
 
-def _wanted(table: pd.DataFrame, path: str, biotypes: Sequence[str] | None, *, keep_scaffolds: bool) -> pd.Series:
-    """Mark the genes to keep and say how many are left out, and why."""
-    reasons = []
-    keep = pd.Series(True, index=table.index)
-    if not keep_scaffolds:
-        names = [chrom for chrom in table["chrom"].unique() if is_scaffold(chrom)]
-        dropped = table["chrom"].isin(names)
-        if dropped.any():
-            reasons.append(f"{int(dropped.sum())} on scaffolds or alternative loci ({some(names)})")
-        keep &= ~dropped
-    dropped = keep & _par_copies(table)
-    if dropped.any():
-        reasons.append(f"{int(dropped.sum())} copies on chrY of pseudo-autosomal genes ({some(table.index[dropped])})")
-    keep &= ~dropped
-    kinds = table["gene_type"] if "gene_type" in table else pd.Series("", index=table.index)
-    if biotypes is not None and not (kinds != "").any():
-        logger.info("%s knows no biotypes: genes of all kinds are kept", path)
-    elif biotypes is not None:
-        dropped = keep & ~kinds.isin(biotypes)
-        if dropped.any():
-            reasons.append(f"{int(dropped.sum())} of other biotypes ({_biotypes(kinds[dropped])})")
-        if keep.any() and not (keep & ~dropped).any():
-            msg = (
-                f"no gene of {path} has the biotype {some(biotypes)}: it has {_biotypes(kinds[keep], 10)}; "
-                "choose with biotypes=, or None for all"
-            )
+class _Selection:
+    """The genes that are kept, and how many are left out for which reason."""
+
+    def __init__(self, table: pd.DataFrame, path: str):
+        self.table, self.path = table, path
+        self.keep = np.ones(len(table), bool)
+        self.reasons: list[str] = []
+        self.many: list[str] = []
+
+    def among(self, mask) -> np.ndarray:
+        """Those of a mask that are still kept."""
+        return np.asarray(mask, bool) & self.keep
+
+    def leave_out(self, mask, text: str, *, names: Sequence[str] | None = None, hint: str = "") -> None:
+        """Leave out what a mask marks; where that is much, say so aloud."""
+        mask = self.among(mask)
+        if not mask.any():
+            return
+        shown = some(pd.unique(self.table.index[mask]) if names is None else names)
+        reason = f"{int(mask.sum())} {text} ({shown})"
+        self.reasons.append(reason)
+        if mask.sum() > _MOST * len(self.table):
+            self.many.append(reason + hint)
+        self.keep &= ~mask
+
+    def require(self, mask, what: str, fix: str, *, found: str = "") -> None:
+        """Raise where most of the genes are of no use for one reason: the file is at fault, and not a gene."""
+        mask = self.among(mask)
+        if 2 * mask.sum() > self.keep.sum():
+            shown = some(pd.unique(self.table.index[mask]))
+            msg = f"{int(mask.sum())} genes of {self.path} {what} ({shown}{found}): {fix}"
             raise InputError(msg)
-        keep &= ~dropped
-    if not keep.any():
-        msg = f"no gene of {path} is left of {len(table)}: {'; '.join(reasons) or 'the file has no rows'}"
-        raise InputError(msg + ("; see keep_scaffolds=True" if not keep_scaffolds and reasons else ""))
-    left_out = f"; left out: {'; '.join(reasons)}" if reasons else ""
-    logger.info("%s: kept %d of %d genes%s", path, int(keep.sum()), len(table), left_out)
-    return keep
+
+
+def _wanted(
+    table: pd.DataFrame, path: str, form: Format, biotypes: Sequence[str] | None, *, keep_scaffolds: bool
+) -> pd.DataFrame:
+    """Take the genes to keep, and say how many are left out, and why."""
+    chosen = _Selection(table, path)
+    scaffolds = [] if keep_scaffolds else [chrom for chrom in table["chrom"].unique() if is_scaffold(chrom)]
+    chosen.leave_out(
+        table["chrom"].isin(scaffolds),
+        "on scaffolds or alternative loci",
+        names=scaffolds,
+        hint=f"; {option('keep_scaffolds', True)} keeps them",
+    )
+    chosen.leave_out(_par_copies(table), "copies on chrY of pseudo-autosomal genes")
+    if biotypes is not None:
+        _leave_out_biotypes(chosen, biotypes)
+    _leave_out_unusable(chosen)
+    if form.repeats:
+        _leave_out_repeats(chosen)
+    if not chosen.keep.any():
+        reasons = "; ".join(chosen.reasons) or "the file has no rows"
+        hint = f"; see {option('keep_scaffolds', True)}" if scaffolds else ""
+        msg = f"no gene of {path} is left of {len(table)}: {reasons}{hint}"
+        raise InputError(msg)
+    left_out = f"; left out: {'; '.join(chosen.reasons)}" if chosen.reasons else ""
+    logger.info("%s: kept %d of %d genes%s", path, int(chosen.keep.sum()), len(table), left_out)
+    for reason in chosen.many:
+        logger.warning("%s: of %d genes many are left out: %s", path, len(table), reason)
+    return table[chosen.keep].copy()
+
+
+def _leave_out_biotypes(chosen: _Selection, biotypes: Sequence[str]) -> None:
+    table, path = chosen.table, chosen.path
+    kinds = table["gene_type"] if "gene_type" in table else pd.Series("", index=table.index)
+    other = ~kinds.isin(biotypes)
+    if not table.attrs.get("typed", (kinds != "").any()):
+        # a GFF without biotypes still names pseudogenes and transposable elements by their feature
+        logger.info("%s knows no biotypes: genes of all kinds are kept", path)
+        other &= kinds != ""
+    mask = chosen.among(other)
+    if chosen.keep.any() and mask.sum() == chosen.keep.sum():
+        msg = (
+            f"no gene of {path} has the biotype {some(biotypes)}: it has {_biotypes(kinds[chosen.keep], 10)}; "
+            f"choose with {option('biotypes')}"
+        )
+        raise InputError(msg)
+    if mask.any():
+        unknown = table.index[mask & (kinds == "").to_numpy()]
+        named = f": {some(unknown)}" if len(unknown) else ""
+        chosen.reasons.append(f"{int(mask.sum())} of other biotypes ({_biotypes(kinds[mask])}{named})")
+    chosen.keep &= ~mask
+
+
+def _leave_out_unusable(chosen: _Selection) -> None:
+    table = chosen.table
+    nowhere = table["chrom"] == ""
+    chosen.require(nowhere, "have no chromosome", "give it, or remove them")
+    chosen.leave_out(nowhere, "without a chromosome")
+    no_strand = ~table["strand"].isin(["+", "-"])
+    found = some(sorted(set(table["strand"][chosen.among(no_strand)])))
+    chosen.require(no_strand, "have no strand", "give + or -, or remove them", found=f"; found {found}")
+    chosen.leave_out(no_strand, "without a strand")
+    problems = table["problem"] if "problem" in table else pd.Series("", index=table.index)
+    for problem in sorted(set(problems) - {""}):
+        chosen.leave_out(problems == problem, problem)
+
+
+def _leave_out_repeats(chosen: _Selection) -> None:
+    """Of copies on one chromosome keep the first of the file; a gene on several chromosomes has no place."""
+    kept = chosen.table[chosen.keep]
+    n_chroms = kept["chrom"].groupby(level=0).nunique()
+    chosen.leave_out(chosen.table.index.isin(n_chroms.index[n_chroms > 1]), "on several chromosomes")
+    again = np.zeros(len(chosen.keep), bool)
+    again[chosen.keep] = chosen.table.index[chosen.keep].duplicated()
+    chosen.leave_out(again, "further copies of a gene on its chromosome, of which the first is kept")
 
 
 def _biotypes(kinds: pd.Series, n: int = 3) -> str:
@@ -243,23 +439,21 @@ def _par_copies(table: pd.DataFrame) -> pd.Series:
 def _check_unique(table: pd.DataFrame, path: str, *, keep_scaffolds: bool) -> None:
     twice = table.index[table.index.duplicated()].unique()
     if len(twice):
-        more = ", or leave keep_scaffolds out" if keep_scaffolds else ""
+        more = f", or leave out {option('keep_scaffolds', True)}" if keep_scaffolds else ""
         msg = f"{len(twice)} gene ids of {path} occur more than once ({some(twice)}): keep one of each{more}"
         raise InputError(msg)
 
 
 def _check_places(table: pd.DataFrame, path: str) -> None:
-    wrong = ~table["strand"].isin(["+", "-"])
-    if wrong.any():
-        found = some(sorted(set(table["strand"][wrong])))
+    there = [name for name in ("tss", "start", "end") if name in table]
+    far = (table[there] > _FURTHEST).any(axis=1)
+    if far.any():
+        gene = table[far].iloc[0]
+        values = ", ".join(f"{name} {gene[name]:.0f}" for name in there if not np.isnan(gene[name]))
         msg = (
-            f"{int(wrong.sum())} genes of {path} have no strand ({some(table.index[wrong])}; found {found}): "
-            "give + or -, or remove them"
+            f"{int(far.sum())} genes of {path} lie where no chromosome reaches ({some(table.index[far])}; the first "
+            f"has {values}): give positions in bases"
         )
-        raise InputError(msg)
-    if (table["chrom"] == "").any():
-        nowhere = table.index[table["chrom"] == ""]
-        msg = f"{len(nowhere)} genes of {path} have no chromosome ({some(nowhere)}): give it, or remove them"
         raise InputError(msg)
     if "start" not in table or "end" not in table:
         return
@@ -278,5 +472,5 @@ def _check_places(table: pd.DataFrame, path: str) -> None:
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     columns = [name for name in _FIRST if name in table]
-    extra = [name for name in table.columns if name not in (*columns, "tss_from", "entrez")]
+    extra = [name for name in table.columns if name not in (*columns, *_OWN)]
     return table[[*columns, *extra]]

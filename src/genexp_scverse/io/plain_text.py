@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ _OTHER_KINDS = {
     b"\xff\xfe": "UTF-16 text: save it as UTF-8",
     b"\xfe\xff": "UTF-16 text: save it as UTF-8",
 }
+_POSITION = re.compile(r"\s*-?\d{1,18}\s*", re.ASCII)
 _WEB_PAGES = (b"<!doctype", b"<html", b"<?xml")
 _CHUNK = 2**20
 LONGEST_LINE = 2**26
@@ -154,6 +156,17 @@ def first_line(line: bytes | str) -> str:
     text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
     text = text.rstrip("\r\n")
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def is_position(text: str) -> bool:
+    """Tell whether a field is a whole number that fits a position: what ``int`` takes beside it (``1_0``) is none.
+
+    Examples
+    --------
+    >>> [is_position(text) for text in ("12", " -1", "1_0", "1e3", "9" * 20)]
+    [True, True, False, False, False]
+    """
+    return _POSITION.fullmatch(text) is not None
 
 
 class _Text(io.RawIOBase):
