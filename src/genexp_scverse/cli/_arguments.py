@@ -67,6 +67,27 @@ def rate(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """Read a share, 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        msg = f"{text!r} is no share from 0 to 1"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def named_columns(text: str | None) -> list[str] | dict[str, str] | None:
+    """``"K562,H1"`` to a list, ``"K562=TPM,H1"`` to a dict sample -> column."""
+    names = comma_list(text)
+    if names is None or not any("=" in name for name in names):
+        return names
+    pairs = [name.partition("=") for name in names]
+    return {sample.strip(): (column or sample).strip() for sample, _, column in pairs}
+
+
 def comma_list(text: str | None) -> list[str] | None:
     """``"chr2,chr10"`` to a list; None stays None."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]

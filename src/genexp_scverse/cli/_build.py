@@ -13,7 +13,7 @@ from genexp_scverse import io, pp, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse._output import check_apart
-from genexp_scverse.cli._arguments import comma_list, units
+from genexp_scverse.cli._arguments import comma_list, named_columns, units
 from genexp_scverse.io.assemble import assemble_mudata
 from genexp_scverse.io.store import check_output
 
@@ -45,6 +45,10 @@ def run(args: argparse.Namespace) -> None:
         genes=genes,
         expression=args.expression,
         unit=unit,
+        columns=named_columns(args.columns),
+        layer=args.layer,
+        join_by=args.join_by,
+        min_joined=args.min_joined,
         fasta=args.fasta,
         upstream=args.upstream,
         downstream=args.downstream,
@@ -70,9 +74,17 @@ def _check_choices(args: argparse.Namespace) -> None:
     if args.sheet is None and args.fasta is None:
         msg = "neither a sample sheet nor --fasta is given, so there is nothing to predict from: give one of them"
         raise InputError(msg)
-    if args.unit and args.expression is None:
-        msg = f"--unit {args.unit[0]} is of no use without --expression: give the table as well"
-        raise InputError(msg)
+    of_expression = {
+        "--unit": args.unit[:1],
+        "--columns": args.columns,
+        "--layer": args.layer,
+        "--join-by": args.join_by,
+    }
+    for option, value in of_expression.items():
+        if value and args.expression is None:
+            given = value if isinstance(value, str) else value[0]
+            msg = f"{option} {given} is of no use without --expression: give the table as well"
+            raise InputError(msg)
     chroms, folds = args.test_chroms or args.valid_chroms, args.fold or args.test_folds or args.valid_folds
     if args.split in ("random", "none") and (chroms or folds):
         msg = f"--split {args.split} takes no chromosomes or folds: leave out --split, or the options that name them"

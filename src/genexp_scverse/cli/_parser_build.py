@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genexp_scverse.cli._arguments import SEED, count, kmer, later, positive, seed_number
+from genexp_scverse.cli._arguments import SEED, count, kmer, later, positive, seed_number, share
 
 
 def add_build(commands) -> None:
@@ -52,13 +52,37 @@ def add_build(commands) -> None:
     genes.add_argument("--keep-scaffolds", action="store_true", help="keep genes on scaffolds and alternative loci")
     genes.add_argument("--assembly", metavar="NAME", help="name of the genome; by default told from its length")
     levels = p.add_argument_group("expression")
-    levels.add_argument("--expression", metavar="FILE", help="table of genes x samples, RSEM, Roadmap, GCT or .h5ad")
+    levels.add_argument(
+        "--expression",
+        metavar="FILE",
+        help="table of genes x samples, output of a quantifier (RSEM, Salmon, featureCounts, ...), GCT, .h5ad",
+    )
     levels.add_argument(
         "--unit",
         action="append",
         default=[],
         metavar="[SAMPLE=]UNIT",
         help="tpm, rpkm, fpkm, counts, cage or log; for all samples, or with SAMPLE= for one (may be given again)",
+    )
+    levels.add_argument(
+        "--columns",
+        metavar="LIST",
+        help="columns of the table that are samples, separated by commas; SAMPLE=COLUMN names one; by default told "
+        "by their names, --unit SAMPLE=UNIT and the sheet",
+    )
+    levels.add_argument("--layer", metavar="NAME", help="layer of an .h5ad that holds the expression; by default X")
+    levels.add_argument(
+        "--join-by",
+        metavar="NAME",
+        help="column of either file that names genes, such as gene_name, where their ids do not join; or how ids are "
+        "compared: no_prefix (gene:g1), no_version (g1.v4.1), before_bar or after_bar (g1|NAME), any_case",
+    )
+    levels.add_argument(
+        "--min-joined",
+        type=share,
+        default=0.5,
+        metavar="SHARE",
+        help="least share of genes that have a row of expression, or of rows that name a gene (default %(default)s)",
     )
     window = p.add_argument_group("window around the TSS")
     window.add_argument("--upstream", type=count, default=5000, metavar="N", help="bases before it (default 5000)")

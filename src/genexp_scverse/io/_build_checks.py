@@ -58,27 +58,6 @@ def check_genes(genes: pd.DataFrame) -> pd.DataFrame:
     return genes
 
 
-def report_join(genes: pd.Index, expression: pd.DataFrame) -> None:
-    """Say how many genes have expression; raise when none has."""
-    joined = genes.isin(expression.index)
-    if not joined.any():
-        msg = (
-            f"no gene id of the annotation ({some(genes)}) is in the expression table ({some(expression.index)}): "
-            "give both with ids of the same kind, such as Ensembl gene ids"
-        )
-        raise InputError(msg)
-    surplus = expression.index[~expression.index.isin(genes)]
-    few = 2 * int(joined.sum()) < len(genes)
-    (logger.warning if few else logger.info)(
-        "%d of %d genes have expression%s%s%s",
-        int(joined.sum()),
-        len(genes),
-        "" if joined.all() else f"; without: {some(genes[~joined])}",
-        "" if not len(surplus) else f"; {len(surplus)} rows of the table are of other genes: {some(surplus)}",
-        "; are the ids of the same kind and release?" if few else "",
-    )
-
-
 def report_samples(tracks: pd.DataFrame, levels: pd.DataFrame) -> None:
     """Say which samples have tracks or expression alone; raise when none has both."""
     both = set(tracks["sample"]) & set(levels.columns)

@@ -22,7 +22,6 @@ from genexp_scverse.io._build_checks import (
     guess_assembly,
     named_path,
     provenance,
-    report_join,
     report_samples,
     report_scales,
 )
@@ -30,7 +29,10 @@ from genexp_scverse.io._join_samples import check_new_tracks, join_expression, j
 from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata, assemble_rna
 from genexp_scverse.io.bigwig import SUMMARIES, bin_tracks, check_bigwigs
 from genexp_scverse.io.chroms import match_chroms
-from genexp_scverse.io.expression.levels import read_expression
+from genexp_scverse.io.expression.columns import Columns
+from genexp_scverse.io.expression.join import LEAST_JOINED, join_levels
+from genexp_scverse.io.expression.levels import read_levels
+from genexp_scverse.io.expression.sources import Asked
 from genexp_scverse.io.fasta import fasta_sizes, read_codes
 from genexp_scverse.io.genes import read_genes
 from genexp_scverse.io.sheet import read_sheet
@@ -45,6 +47,10 @@ def build_mudata(
     genes: str | Path | pd.DataFrame,
     expression: str | Path | pd.DataFrame | AnnData | None = None,
     unit: str | Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    layer: str | None = None,
+    join_by: str | None = None,
+    min_joined: float = LEAST_JOINED,
     fasta: str | Path | None = None,
     upstream: int = 5000,
     downstream: int = 5000,
@@ -75,8 +81,16 @@ def build_mudata(
         ``genes.attrs["path"]``, where there is one, is taken into the provenance.
     expression
         Table, see :func:`read_expression`; None when there is none yet.
-    unit
-        Unit of the expression, one for all or sample -> unit.
+    unit, columns, layer
+        Unit of the expression, one for all or sample -> unit; its columns that are samples; the layer of an AnnData
+        that holds it. Of a table that needs it, the samples of the sheet tell which columns are samples.
+    join_by
+        Column of the genes or of the expression that names genes (``gene_name``), where ids do not join: it is compared
+        with the ids, or with another column, of the other. Or what of the ids is left out: ``no_prefix`` (of
+        ``gene:g1``), ``no_version`` (of ``g1.v4.1``), ``before_bar`` or ``after_bar`` (of ``g1|NAME``), ``any_case``.
+    min_joined
+        Least share of genes that have a row of expression, or of rows that name a gene of the annotation, of whatever
+        biotype: where both shares are smaller, the files are taken for strangers and refused.
     fasta
         Genome; its windows become ``mdata["dna"].obsm["codes"]``.
     upstream, downstream
@@ -139,9 +153,11 @@ def build_mudata(
         genes.attrs["path"] = str(path)
     obs = check_genes(genes)
     tss_windows(obs, upstream=upstream, downstream=downstream, stranded=stranded)
-    levels = None if expression is None else read_expression(expression, unit=unit)
-    if levels is not None:
-        report_join(obs.index, levels)
+    levels = None
+    if expression is not None:
+        wanted = () if tracks is None else set(tracks["sample"])
+        found = read_levels(expression, Asked(unit, columns, layer, wanted))
+        levels = join_levels(obs, found, by=join_by, least=min_joined)
         if tracks is not None:
             report_samples(tracks, levels)
     files += named_path("genes", obs) + named_path("expression", expression) + named_path("fasta", fasta)
@@ -187,6 +203,10 @@ def add_samples(
     *,
     expression: str | Path | pd.DataFrame | AnnData | None = None,
     unit: str | Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    layer: str | None = None,
+    join_by: str | None = None,
+    min_joined: float = LEAST_JOINED,
     n_jobs: int | None = None,
 ) -> MuData:
     """Read more samples for the genes, the marks and the window of a MuData that is there.
@@ -200,7 +220,7 @@ def add_samples(
         From :func:`build_mudata`; it is not changed.
     sheet
         Sample sheet of the new tracks; their marks are among those of `mdata`.
-    expression, unit
+    expression, unit, columns, layer, join_by, min_joined
         Expression of new samples alone, as for :func:`build_mudata`.
     n_jobs
         Processes to read tracks with.
@@ -242,8 +262,8 @@ def add_samples(
     report_scales(tracks)
     mods = {name: adata.copy() for name, adata in mdata.mod.items()}
     if expression is not None:
-        levels = read_expression(expression, unit=unit)
-        report_join(mdata.obs_names, levels)
+        found = read_levels(expression, Asked(unit, columns, layer, set(tracks["sample"])))
+        levels = join_levels(mdata.obs, found, by=join_by, least=min_joined)
         report_samples(tracks, levels)
         new = assemble_rna(mdata.obs_names, levels)
         mods[schema.RNA] = join_expression(mdata.mod[schema.RNA], new) if schema.RNA in mdata.mod else new

@@ -16,7 +16,7 @@ from genexp_scverse._logging import logger
 from genexp_scverse.io.chroms import is_scaffold, same_chrom
 from genexp_scverse.io.gene_table import is_gene_header, read_bed, read_gene_table
 from genexp_scverse.io.gff import read_gff
-from genexp_scverse.io.ids import is_par_copy, strip_versions
+from genexp_scverse.io.ids import IdSet, is_par_copy, strip_versions
 from genexp_scverse.io.plain_text import first_line, open_text
 
 _WHAT = "a GTF, GFF3, BED6 or a table of genes with a header"
@@ -181,6 +181,8 @@ def read_genes(
     tss (int64), strand, start and end (int64, where the file knows them), gene_name and gene_type (likewise),
     gene_id_version (the id with its version) and the other columns of a table. ``attrs["start_codons"]``: gene id ->
     0-based first base of a start codon, as far as a GTF says so, by which :func:`build_mudata` checks the FASTA.
+    ``attrs["every_id"]``: the ids of the file before genes are left out, by which it tells expression of other genes
+    from that of another annotation.
 
     Raises
     ------
@@ -272,6 +274,7 @@ def _finish(
         msg = f"{int((table['gene_id_version'] == '').sum())} genes of {path} have no id: give them one"
         raise InputError(msg)
     table.index = pd.Index(strip_versions(table["gene_id_version"]), name="gene_id")
+    every = IdSet(table.index)
     table = _wanted(table, path, form, biotypes, keep_scaffolds=keep_scaffolds)
     if not form.repeats:
         _check_unique(table, path, keep_scaffolds=keep_scaffolds)
@@ -304,6 +307,7 @@ def _finish(
     keys = table["key"] if "key" in table else table["gene_id_version"]
     starts = {gene: codons[key] for gene, key in zip(table.index, keys, strict=True) if key in codons}
     table = _ordered(table)
+    table.attrs["every_id"] = every
     table.attrs["start_codons"] = starts
     return table
 

@@ -14,6 +14,21 @@ _VERSIONED = re.compile(rf"^{_ENSEMBL}\.\d+(?:_\d+)?(?=$|_PAR_Y$)")
 _PAR_Y = re.compile(r"^ENSGR\d|_PAR_Y$")
 
 
+class IdSet(frozenset[str]):
+    """Ids in the attrs of a table, which pandas copies with every step and need not.
+
+    Examples
+    --------
+    >>> import copy
+    >>> ids = IdSet(["g1"])
+    >>> copy.deepcopy(ids) is ids
+    True
+    """
+
+    def __deepcopy__(self, memo: dict) -> IdSet:
+        return self
+
+
 def strip_versions(ids: pd.Series) -> pd.Series:
     """Strip the version of Ensembl ids and leave all other ids as they are.
 

@@ -123,7 +123,7 @@ def _from_frame(frame: pd.DataFrame, asked: Asked) -> Raw:
     elif not len(frame.index) or is_row_numbers("index", pd.Series(frame.index)):
         msg = f"{name} has no gene ids: give it rows, and gene ids as index or as column gene_id"
         raise InputError(msg)
-    frame.index = pd.Index(_ids(pd.Series(frame.index)), name="gene_id")
+    frame.index = pd.Index(id_texts(pd.Series(frame.index)), name="gene_id")
     known = {str(sample): unit for sample, unit in dict(frame.attrs.get("unit", {})).items()}
     _check_orientation(name, frame)
     samples = chosen(asked.columns, list(frame.columns), name) if asked.columns is not None else None
@@ -327,7 +327,7 @@ def _other_ids(head: Head, table: pd.DataFrame, ids: str) -> str:
     return found[0]
 
 
-def _ids(ids: pd.Series) -> list[str]:
+def id_texts(ids: pd.Series) -> list[str]:
     """Return ids as text; numbers of genes are whole, also where gaps made them floats."""
     if pd.api.types.is_float_dtype(ids.dtype):
         return ["" if np.isnan(value) else f"{value:.15g}" for value in ids]
@@ -340,7 +340,7 @@ def _names(table: pd.DataFrame) -> pd.DataFrame:
     for name in table.columns:
         kind = kind_of(name)
         if kind in ("gene id", "other id", "name") or (kind is None and name and not _is_numeric(table[name])):
-            held[name] = _ids(table[name])
+            held[name] = id_texts(table[name])
     return pd.DataFrame(held, index=table.index)
 
 
