@@ -596,3 +596,27 @@ def test_a_slash_in_a_column_is_renamed(tmp_path, caplog):
     path.write_text("gene_id\tchrom\ttss\tstrand\tGC/AT\tGC_AT\ng1\tchr1\t5\t+\t0.5\t1\n")
     with pytest.raises(InputError, match=r"column 'GC/AT' of .*genes\.tsv holds a slash.*rename it"):
         read_genes(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",gene_id,chrom,tss,strand\n0,g1,chr1,5,+\n1,g2,chr1,9,-\n",
+        "Unnamed: 0\tgene_id\tchrom\ttss\tstrand\n0\tg1\tchr1\t5\t+\n1\tg2\tchr1\t9\t-\n",
+        '"gene_id" "chrom" "tss" "strand"\n"1" "g1" "chr1" 5 "+"\n"2" "g2" "chr1" 9 "-"\n',
+        "gene_id;chrom;tss;strand;\ng1;chr1;5;+;\ng2;chr1;9;-;\n",
+    ],
+)
+def test_numbers_of_rows_are_no_column_of_genes(tmp_path, text):
+    path = tmp_path / "genes.txt"
+    path.write_text(text)
+    genes = read_genes(path)
+    assert genes["tss"].to_dict() == {"g1": 5, "g2": 9}
+    assert genes.columns.tolist() == ["chrom", "tss", "strand", "gene_id_version"]
+
+
+def test_a_column_of_genes_without_a_name(tmp_path):
+    path = tmp_path / "genes.csv"
+    path.write_text("gene_id,,chrom,tss,strand\ng1,7,chr1,5,+\ng2,9,chr1,9,-\n")
+    with pytest.raises(InputError, match=r"column 2 of .*genes\.csv has no name: give it one, or remove it"):
+        read_genes(path)

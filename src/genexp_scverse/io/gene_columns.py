@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pandas as pd
 
+from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
 from genexp_scverse.io.written_numbers import to_numbers
 
 KINDS: dict[str, frozenset[str]] = {
@@ -106,6 +108,29 @@ def is_row_numbers(name: str, column: pd.Series) -> bool:
         return False
     numbers = to_numbers(column).to_numpy()
     return bool(numbers[0] in (0, 1) and (np.diff(numbers) == 1).all())
+
+
+def without_row_numbers(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Return a table without the numbers of its rows, which pandas writes in a column without a name.
+
+    Raises
+    ------
+    InputError
+        When a column without a name holds something else.
+
+    Examples
+    --------
+    >>> list(without_row_numbers(pd.DataFrame({"": [0, 1], "tss": [5, 9]}), "genes.csv"))
+    ['tss']
+    """
+    unnamed = [name for name in table if str(name) == "" or str(name).startswith("Unnamed: ")]
+    dropped = [name for name in unnamed if is_row_numbers(str(name), table[name]) or table[name].isna().all()]
+    if "" in table and "" not in dropped:
+        msg = f"column {list(table.columns).index('') + 1} of {source} has no name: give it one, or remove it"
+        raise InputError(msg)
+    if dropped:
+        logger.info("%s: numbers of rows are left out (column %s)", source, some(dropped))
+    return table.drop(columns=dropped)
 
 
 def is_summary(name: str) -> bool:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, no_such, some
 from genexp_scverse._logging import logger
+from genexp_scverse.io.gene_columns import without_row_numbers
 from genexp_scverse.io.plain_text import first_line, is_position, open_text
 from genexp_scverse.io.tables import read_table, table_layout
 from genexp_scverse.io.written_numbers import to_numbers
@@ -49,7 +50,7 @@ def is_gene_header(names: Sequence[str]) -> bool:
     (True, False)
     """
     known = {*GENE_ID, *_ALIASES["chrom"], "strand"}
-    return any(name.strip().lower() in known for name in names)
+    return any(name.strip().strip('"').lower() in known for name in names)
 
 
 def plain_strand(strand: pd.Series) -> pd.Series:
@@ -182,7 +183,7 @@ def read_gene_table(
             msg = f"{path}: {no_such('column', gene_id, layout.names)}"
             raise InputError(msg)
         text.append(gene_id)
-    table = read_table(path, layout, what="a table of genes", text=text)
+    table = without_row_numbers(read_table(path, layout, what="a table of genes", text=text), str(path))
     renamed = {old: new for new, old in columns.items() if old != new}
     if renamed:
         logger.info("%s: columns read as %s", path, ", ".join(f"{new} ({old})" for old, new in renamed.items()))

@@ -76,7 +76,7 @@ def _is_bed(head: Head) -> bool:
 def _is_table(head: Head) -> bool:
     if _is_bed(head):
         return "\t" in head.comment and is_gene_header(head.comment.split("\t"))
-    return is_gene_header(re.split("[\t,;]", head.line))
+    return is_gene_header(re.split('[\t,;]|" "', head.line))
 
 
 def _is_gene_pred(head: Head) -> bool:
