@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from genexp_scverse._errors import spoken
+
 
 class _StderrHandler(logging.StreamHandler):
     """Write to whatever ``sys.stderr`` is when the message comes (notebooks and tests replace it)."""
@@ -17,10 +19,15 @@ class _StderrHandler(logging.StreamHandler):
         return sys.stderr
 
 
+class _SpokenFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return spoken(super().format(record))
+
+
 logger = logging.getLogger("genexp_scverse")
 if not logger.handlers:
     _handler = _StderrHandler()
-    _handler.setFormatter(logging.Formatter("%(message)s"))
+    _handler.setFormatter(_SpokenFormatter("%(message)s"))
     logger.addHandler(_handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, no_such, some
 from genexp_scverse.schema import BINS, CHROMATIN
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def one_sample(samples: Iterable[Any], sample: str | None, source: str) -> str:
         msg = f"{source} holds {len(there)} samples ({some(there, 6)}): choose one with sample="
         raise InputError(msg)
     if sample is not None and sample not in there:
-        msg = f"{source} has no sample {sample!r}: its samples are {some(there, 6)}"
-        raise InputError(msg)
+        raise InputError(no_such("sample", sample, there, where=f"in {source}"))
     return there[0] if sample is None else sample
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from genexp_scverse._checks import checked
 from genexp_scverse._errors import InputError
 from genexp_scverse._metric_kernels import difference_kernel, label_kernel, level_kernel
 
@@ -22,6 +23,7 @@ COLUMNS = ("n", "auroc", "auprc", "pearson", "spearman", "r2", "mse", "mae")
 _BLOCK = 4_000_000
 
 
+@checked
 def level_metrics(observed, predicted) -> dict[str, float]:
     """Compare predicted with observed levels.
 
@@ -49,6 +51,7 @@ def level_metrics(observed, predicted) -> dict[str, float]:
     return _once(level_kernel(observed, predicted), LEVEL_METRICS, len(observed))
 
 
+@checked
 def label_metrics(label, prob) -> dict[str, float]:
     """Compare predicted probabilities (or any score) with classes.
 
@@ -78,6 +81,7 @@ def label_metrics(label, prob) -> dict[str, float]:
     return _once(label_kernel(label, prob), LABEL_METRICS, len(label))
 
 
+@checked
 def bootstrap_metrics(
     *, observed=None, predicted=None, label=None, prob=None, n: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
@@ -124,6 +128,7 @@ def bootstrap_metrics(
     return intervals
 
 
+@checked
 def bootstrap_differences(
     *,
     observed=None,
@@ -186,6 +191,7 @@ def bootstrap_differences(
     return found
 
 
+@checked
 def evaluate_predictions(
     *, log=None, predicted=None, label=None, prob=None, n_bootstrap: int = 0, seed: int = 0
 ) -> dict[str, float]:

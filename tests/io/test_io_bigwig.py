@@ -340,7 +340,7 @@ def test_paths_that_do_not_do(made, tmp_path):
         ({"summary": "median"}, "allowed are mean, max, sum"),
         ({"uncovered": 1.0}, "uncovered is 1.0"),
         ({"dtype": "int8"}, "dtype is int8"),
-        ({"n_jobs": 0}, "n_jobs is 0"),
+        ({"n_jobs": 0}, "n_jobs=0 is not possible"),
     ],
 )
 def test_options_that_do_not_do(made, made_genes, options, text):

@@ -264,7 +264,7 @@ PLACE = pd.DataFrame({"chrom": ["chr1"], "tss": [100], "strand": ["+"]}, index=p
         ({"genes": pd.concat([PLACE, PLACE])}, r"1 gene ids occur more than once \('g1'\): keep one row of each"),
         ({"genes": PLACE[:0]}, "the table of genes has no row"),
         ({"genes": PLACE.assign(strand=".")}, "strand of 1 of 1 genes is neither"),
-        ({"n_jobs": 0}, "n_jobs is 0"),
+        ({"n_jobs": 0}, "n_jobs=0 is not possible"),
     ],
 )  # fmt: skip
 def test_arguments_that_do_not_fit(files, changes, said, small_genome):

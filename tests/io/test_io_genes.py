@@ -476,7 +476,7 @@ def test_table_with_tss_only_and_with_ids_of_versions_only(write):
             {"tss_source": "canonical"},
             "tss_source='canonical' needs transcripts, but PATH is a table: give a GTF or GFF3",
         ),
-        (TABLE, {"tss_source": "mane"}, "tss_source='mane' is not known: give 'gene', 'canonical' or 'longest'"),
+        (TABLE, {"tss_source": "mane"}, "tss_source='mane' is not known: choose one of gene, canonical, longest"),
         (GENCODE, {"tss_column": "cage"}, "tss_column='cage' is for tables, but PATH is a GTF: use tss_source="),
     ],
 )

@@ -244,7 +244,7 @@ def test_what_no_member_reads_need_not_be_there():
         (["Linear", {"model": "Ensemble"}], "names an ensemble"),
         ({"n_filters": 3}, "is no model: give a name such as"),
         (7, "is no model"),
-        ({"model": "Linear", "n_filters": 3}, "Linear has no argument 'n_filters'"),
+        ({"model": "Linear", "n_filters": 3}, "there is no argument 'n_filters' of Linear"),
         ({"model": "DeepChrome", "setting": "papr"}, "DeepChrome has no setting 'papr'"),
         ({"model": "DeepChrome", "dropout": 2}, "dropout=2 is not possible"),
     ],
@@ -447,3 +447,25 @@ def test_members_that_do_not_fit_are_said(shared, three):
     with pytest.raises(InputError, match="the member Linear learned another target or other samples"):
         ensemble.train(members=[make_model("Linear", make_mdata(), target="label"), three.members[0]])
     assert not ensemble.is_trained_
+
+
+def test_every_sample_of_a_pooled_ensemble_has_the_width_of_its_own_errors():
+    """Levels of A are a line of the signal and nearly exact, those of B are eight times as far from it."""
+    rng = np.random.default_rng(1)
+    n = 900
+    x = rng.random((n, 1, 4)).astype(np.float32)
+    line = 6 * x[:, 0].mean(axis=1)
+    levels = {"A": line + rng.normal(0, 0.2, n), "B": line + rng.normal(0, 1.6, n)}
+    genes = [f"g{i}" for i in range(n)]
+    mdata = gx.io.from_bins({"A": x, "B": x}, genes=genes, marks=["H3K4me3"], expression=levels, unit="log")
+    mdata.obs["split"] = np.repeat(["train", "valid", "test"], [300, 300, 300])
+    model = of_linear(mdata, setup={"samples": ["A", "B"], "target": "expression"})
+    frame, predicted = model.predict_interval(coverage=0.8), model.predict()
+    for j, sample in enumerate("AB"):
+        log = mdata["rna"].layers["log"][:, j]
+        errors = np.sort(np.abs(predicted[sample].to_numpy(float) - log)[300:600])
+        half = errors[int(np.ceil(301 * 0.8)) - 1]
+        np.testing.assert_allclose(frame[f"{sample}:high"] - frame[sample], half, rtol=1e-3)
+        inside = (log >= frame[f"{sample}:low"]) & (log <= frame[f"{sample}:high"])
+        assert inside[600:].mean() == pytest.approx(0.8, abs=0.07)
+    assert (frame["B:high"] - frame["B"]).iloc[0] > 4 * (frame["A:high"] - frame["A"]).iloc[0]

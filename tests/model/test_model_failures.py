@@ -41,7 +41,7 @@ def test_a_training_that_fails_after_better_epochs_leaves_the_model_as_it_was(va
 def test_a_wrong_argument_of_the_trainer_leaves_the_history(tmp_path):
     model = make_model("DeepChrome", make_mdata(n_genes=60))
     history = model.history
-    with pytest.raises(TypeError, match="colour"):
+    with pytest.raises(InputError, match="there is no argument 'colour' of DeepChrome"):
         model.train(1, colour="red", **QUIET)
     pd.testing.assert_frame_equal(model.history, history)
     model.save(tmp_path / "m")

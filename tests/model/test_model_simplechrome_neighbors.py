@@ -11,6 +11,7 @@ from small_models import FAST, make_mdata
 
 import genexp_scverse as gx
 from genexp_scverse import InputError
+from genexp_scverse.model.base._graph import neighbor_table
 from genexp_scverse.model.base._statistics import standardised
 from genexp_scverse.model.simplechrome._context import ContextTables
 
@@ -316,3 +317,28 @@ def test_the_same_seed_gives_the_same_numbers():
     for model in (first, second):
         model.train(2, **QUIET)
     pd.testing.assert_frame_equal(first.predict(), second.predict(), check_exact=True)
+
+
+def test_a_model_reads_the_strongest_neighbors_and_where_they_lie():
+    """By hand: five genes on two chromosomes, plus and minus strands, three edges of one gene and ties."""
+    obs = pd.DataFrame(
+        {"chrom": ["chr1"] * 4 + ["chr2"], "tss": [1000, 4000, 6000, 9000, 500], "strand": ["+", "-", "+", "-", "+"]},
+        index=list("abcde"),
+    )
+    mdata = gx.io.from_bins(np.ones((5, 1, 4)), genes=list("abcde"), marks=["m"], obs=obs)
+    weights = np.zeros((5, 5), np.float32)
+    weights[0, [1, 2, 3]] = 0.2, 0.9, 0.5
+    weights[1, [0, 2, 4]] = 1.0, 1.0, 0.7
+    weights[3, [3, 0, 1]] = 9.0, 0.0, 0.3
+    mdata.obsp["mine"] = csr_matrix(weights)
+    table = neighbor_table(mdata, "mine", 2, samples=["sample"])
+    # the weakest is left out; of equal ones the nearer comes first; a gene is no neighbour of its own
+    assert table.index.tolist() == [[2, 3], [2, 0], [-1, -1], [1, -1], [-1, -1]]
+    np.testing.assert_allclose(table.weight, [[0.9, 0.5], [1, 1], [0, 0], [0.3, 0], [0, 0]], rtol=1e-6)
+    # b and d are read from right to left: what lies at larger coordinates is upstream of them
+    nan = np.nan
+    np.testing.assert_array_equal(table.distance, [[5000, 8000], [-2000, 3000], [nan, nan], [5000, nan], [nan, nan]])
+    assert table.same_strand.tolist() == [[1, -1], [-1, -1], [0, 0], [1, 0], [0, 0]]
+    three = neighbor_table(mdata, "mine", 3, samples=["sample"])
+    assert three.index[1].tolist() == [2, 0, 4]
+    assert np.isnan(three.distance[1, 2]), "on another chromosome"

@@ -78,11 +78,11 @@ def test_setup_names_what_is_wrong():
     mdata = make_mdata(n_genes=60)
     setup = gx.model.DeepChrome.setup_mudata
     for arguments, message in (
-        ({"samples": ["C"]}, "sample 'C' has no tracks"),
-        ({"marks": ["H3K79me2"]}, "needs the tracks 'A.H3K79me2', 'B.H3K79me2'"),
+        ({"samples": ["C"]}, "there is no sample 'C' with tracks"),
+        ({"marks": ["H3K79me2"]}, "there is no mark 'H3K79me2' in the MuData"),
         ({"target": "levels"}, "choose one of label, expression, both"),
         ({"modalities": {"chromatin": "histone"}}, 'no modality "histone"'),
-        ({"modalities": {"atac": "chromatin"}}, "the roles are rna, chromatin, dna"),
+        ({"modalities": {"atac": "chromatin"}}, "there is no role 'atac'"),
         ({"marks": ["H3K4me3", "H3K4me3"]}, "'H3K4me3' is named twice"),
         ({"samples": []}, "must name at least one"),
     ):

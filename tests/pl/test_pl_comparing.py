@@ -90,7 +90,7 @@ def test_no_table_is_said(compared):
     for draw, name in ((gx.pl.learning_curve, "learning_curve"), (gx.pl.ablation, "ablate_marks")):
         with pytest.raises(InputError, match=rf"make it with gx.tl.{name}"):
             draw(compared)
-        with pytest.raises(InputError, match=rf"expected a table or a MuData of genes, got list: .* gx.tl.{name}"):
+        with pytest.raises(InputError, match="is not possible: give a data frame or a MuData of genes"):
             draw([1])
         with pytest.raises(InputError, match=rf"the table has no column .*: give what gx.tl.{name} returned"):
             draw(compared.uns["comparison"])

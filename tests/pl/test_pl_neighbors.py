@@ -165,8 +165,8 @@ def test_genes_at_one_place(mdata):
         ({"key": "ppi"}, r"no graph 'ppi' \(it has 'simplechrome_attention'\)"),
         ({"gene": "f"}, "gene 'f' has 1 neighbours .* none of them on its own chromosome"),
         ({"gene": "b"}, "gene 'b' has 0 neighbours"),
-        ({"scale": "loglog"}, "scale is 'loglog'"),
-        ({"n_neighbors": 0}, "n_neighbors is 0"),
+        ({"scale": "loglog"}, "scale='loglog' is not known: choose one of auto, linear, log"),
+        ({"n_neighbors": 0}, "n_neighbors=0 is not possible"),
     ],
 )
 def test_what_cannot_be_drawn(mdata, asked, said):

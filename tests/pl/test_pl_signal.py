@@ -229,7 +229,7 @@ def test_errors(mdata):
         gx.pl.heatmap(mdata, "K562.H3K9ac")
     with pytest.raises(gx.InputError, match="sort_by"):
         gx.pl.heatmap(mdata, "K562.H3K4me3", sort_by="name")
-    with pytest.raises(gx.InputError, match="max_genes is 0"):
+    with pytest.raises(gx.InputError, match="max_genes=0 is not possible"):
         gx.pl.heatmap(mdata, "K562.H3K4me3", max_genes=0)
     mdata["rna"].layers["log"][:] = np.nan
     with pytest.raises(gx.InputError, match='sort_by="signal"'):

@@ -72,3 +72,20 @@ def test_errors(mdata):
         gx.pp.label(mdata)
     with pytest.raises(gx.InputError, match=r'no modality "expression".*rna'):
         gx.pp.label(mdata, modality="expression")
+
+
+def test_the_gene_that_is_the_median_is_low():
+    """High is above the median of the training genes, for the layer, for a model and for its evaluation alike."""
+    levels = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 3.0, 3.5])
+    mdata = gx.io.from_bins(
+        np.ones((7, 1, 4)), genes=list("abcdefg"), marks=["H3K4me3"], expression=levels, unit="log", sample="A"
+    )
+    mdata.obs["split"] = ["train"] * 5 + ["test"] * 2
+    gx.pp.label(mdata)
+    assert mdata["rna"].var["label_threshold"].tolist() == [3.0]
+    assert mdata["rna"].layers["label"].ravel().tolist() == [0, 0, 0, 1, 1, 0, 1]
+    model = gx.model.Linear(mdata)
+    model.train()
+    assert model.fitted_["thresholds"] == {"A": 3.0}
+    learned = model._tables(mdata, ["A"]).label.ravel()
+    assert learned.tolist() == [0, 0, 0, 1, 1, 0, 1]

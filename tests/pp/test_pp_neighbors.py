@@ -130,7 +130,7 @@ def test_types_of_the_columns_make_no_difference(dtype):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"n_neighbors": 0}, "n_neighbors=0: give a whole number of at least 1"),
+        ({"n_neighbors": 0}, "n_neighbors=0 is not possible: give a whole number of at least 1"),
         ({"n_neighbors": 2.5}, "n_neighbors=2.5"),
         ({"n_neighbors": None}, "both None"),
         ({"max_distance": -1}, "max_distance=-1"),

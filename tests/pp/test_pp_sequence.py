@@ -106,7 +106,7 @@ def test_long_words(real):
 
 def test_errors(real):
     mdata = mdata_of(real[:2])
-    with pytest.raises(gx.InputError, match="k=9 is out of range"):
+    with pytest.raises(gx.InputError, match="k=9 is not possible"):
         gx.pp.sequence_features(mdata, k=9)
     with pytest.raises(gx.InputError, match='has no "window"'):
         gx.pp.sequence_features(mdata, region=(-5, 5))

@@ -194,3 +194,35 @@ def test_fold_errors(small, given, message):
     small["fold"] = [0, 1, 2] * 3 + [0]
     with pytest.raises(gx.InputError, match=message):
         gx.pp.split_by_fold(genes_of(small), **given)
+
+
+def test_drawn_chromosomes_have_their_shares_over_many_seeds(human):
+    """Every seed comes close to 10 and 20 %, and no chromosome is always or never drawn."""
+    mdata = genes_of(human)
+    drawn = {"valid": [], "test": []}
+    for seed in range(60):
+        gx.pp.split_by_chromosome(mdata, seed=seed)
+        split = mdata.obs["split"]
+        for part, share in (("valid", 0.1), ("test", 0.2)):
+            assert (split == part).mean() == pytest.approx(share, abs=0.021)
+            drawn[part].append(frozenset(mdata.obs["chrom"][(split == part).to_numpy()]))
+    size = mdata.obs["chrom"].value_counts(normalize=True)
+    for part, share in (("valid", 0.1), ("test", 0.2)):
+        times = {c: sum(c in each for each in drawn[part]) for c in size.index}
+        assert max(times.values()) < 40
+        assert sum(n > 0 for c, n in times.items() if size[c] < share) > 0.9 * (size < share).sum()
+        assert len(set(drawn[part])) > 30
+
+
+def test_random_shares_and_genes_over_many_seeds(small):
+    """Exactly the shares at every seed, and every gene as often in a part as its share says."""
+    mdata = genes_of(small)
+    times = np.zeros((10, 2))
+    for seed in range(300):
+        gx.pp.split_at_random(mdata, fractions=(0.5, 0.2, 0.3), seed=seed)
+        split = mdata.obs["split"].to_numpy()
+        assert [(split == s).sum() for s in ("train", "valid", "test")] == [5, 2, 3]
+        times += np.stack([split == "valid", split == "test"], axis=1)
+    # four standard deviations of a binomial of 300 draws
+    assert np.abs(times[:, 0] / 300 - 0.2).max() < 4 * np.sqrt(0.2 * 0.8 / 300)
+    assert np.abs(times[:, 1] / 300 - 0.3).max() < 4 * np.sqrt(0.3 * 0.7 / 300)

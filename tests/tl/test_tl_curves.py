@@ -200,7 +200,7 @@ def test_what_cannot_be_is_said_before_anything_is_trained(mdata, caplog):
         ({"models": {"a": {"model": "Linear", "depth": 3}}}, "Linear has no argument 'depth'"),
         ({"models": {"a": {"model": "Linear", "c": -1}}}, "c=-1 is not possible"),
         ({"samples": ["C"]}, "sample 'C' has no tracks"),
-        ({"split": "dev"}, "no gene is in split 'dev'"),
+        ({"split": "dev"}, "split='dev' is not known"),
     ):
         with pytest.raises(InputError, match=message):
             gx.tl.learning_curve(**{"models": {"linear": "Linear"}, "mdata": mdata, "sizes": (50,), **arguments})

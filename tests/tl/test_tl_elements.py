@@ -225,7 +225,7 @@ def test_wrong_arguments_are_said():
         called(mdata, threshold=0.5, top=0.1)
     with pytest.raises(InputError, match=r"top is 2: give a share of positions above 0 and below 1"):
         called(mdata, top=2)
-    with pytest.raises(InputError, match=r"merge_gap is -1: give a number of bases, 0 or more"):
+    with pytest.raises(InputError, match="merge_gap=-1 is not possible: give a whole number of at least 0"):
         called(mdata, merge_gap=-1)
     mdata["chromatin"].uns["mask"]["bin_size"] = 10
     with pytest.raises(InputError, match=r"shape \(1, 4\), but uns\['mask'\] says a window of 200 bases in positions"):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_models import make_mdata, make_model
+from small_models import make_mdata, make_model, without
 
 import genexp_scverse as gx
 from genexp_scverse import InputError
@@ -66,3 +66,30 @@ def test_models_without_a_pattern_are_said():
         gx.tl.class_patterns(make_model("DeepChrome", mdata, train=False))
     with pytest.raises(InputError, match="no label"):
         gx.tl.class_patterns(make_model("DeepChrome", mdata, setup={"target": "expression"}))
+
+
+@pytest.mark.parametrize("name", ["DeepChrome", "AttentiveChrome", "SimpleChromeVAE", "Seq2ExpModel"])
+def test_patterns_of_masked_marks_are_those_of_a_sample_that_has_all(name):
+    mdata = without(make_mdata(n_genes=80), "B.H3K36me3")
+    model = make_model(name, mdata, setup={"marks": "all"}, train=False)
+    model.is_trained_ = True
+    assert model.setup_["masked"]
+    ours = gx.tl.class_patterns(model, n_steps=3, seed=3)[1]
+    x = torch.tensor(np.random.default_rng(3).random((1, 3, 40), dtype=np.float32), requires_grad=True)
+    optimizer = torch.optim.RMSprop([x], lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        out = model.module({"bins": x, "present": torch.ones(1, 3)})
+        (-torch.log(torch.sigmoid(out["logit"]))[0] + 0.009 * (x**2).sum()).backward()
+        optimizer.step()
+    expected = x.detach().clamp(0, 1)[0].numpy()
+    np.testing.assert_allclose(ours, expected / expected.max(), atol=1e-3)
+
+
+def test_a_pattern_of_more_than_marks_is_refused():
+    mdata = make_mdata(n_genes=80)
+    gx.pp.gene_neighbors(mdata, n_neighbors=2)
+    model = make_model("SimpleChromeVAE", mdata, train=False, neighbors="neighbors")
+    model.is_trained_ = True
+    with pytest.raises(InputError, match="the model also reads neighbours, and a class pattern is one of marks"):
+        gx.tl.class_patterns(model)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from genexp_scverse._errors import InputError
+from genexp_scverse._checks import NUMBERS, Limit
+from genexp_scverse._errors import InputError, no_such, not_known
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 MUDATA = "file (.h5mu) or folder (.zarr) from genexp build"
 MODEL = "directory from genexp train"
@@ -24,47 +32,98 @@ def later(module: str) -> Callable[[argparse.Namespace], int | None]:
     return run
 
 
-def _whole(text: str, least: int, most: int | None = None) -> int:
+def number(row: Limit, words: str | None = None) -> Callable[[str], float]:
+    """Make the type of an option whose argument has this row in the table of checks.
+
+    Examples
+    --------
+    >>> number(NUMBERS["lr"])("0.01")
+    0.01
+    """
+    said = words or (
+        f"{'whole number' if row.whole else 'number'} "
+        + (f"above {row.low:g}" if row.above else f"from {row.low:.0f} {'on' if row.high == math.inf else 'to'}")
+        + ("" if row.high == math.inf else f" and below {row.high:g}" if row.below else f" {row.high:.0f}")
+    )
+
+    def read(text: str) -> float:
+        try:
+            value = int(text) if row.whole else float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and row.holds(value)):
+            msg = f"{text!r} is no {said}"
+            raise argparse.ArgumentTypeError(msg)
+        return value
+
+    return read
+
+
+count = number(NUMBERS["n_bootstrap"])
+positive = number(NUMBERS["max_epochs"])
+seed_number = number(NUMBERS["seed"])
+kmer = number(Limit(0, 8))
+"""A length of k-mers, or 0 for none."""
+rate = number(NUMBERS["lr"])
+share = number(NUMBERS["coverage"], "share above 0 and below 1")
+
+
+def check_model(name: str) -> None:
+    """Raise for a model that is not registered, before anything heavy is imported."""
+    from genexp_scverse.model import MODELS
+
+    if name not in MODELS:
+        raise InputError(no_such("model", name, MODELS))
+
+
+def check_names(
+    mdata: MuData, samples: Sequence[str] | None, marks: Sequence[str] | None = None, *, model: str | None = None
+) -> None:
+    """Raise for a sample or mark that stands nowhere in the MuData, nor as a sample in the folder of a model.
+
+    What a model makes of one that stands there, it says itself.
+    """
+    tables = [mdata.mod[name].var for name in mdata.mod if "sample" in mdata.mod[name].var]
+    if "genome" in mdata.uns or not tables:
+        # the tracks of a genome store are looked up where they are read
+        return
+    known = dict.fromkeys(str(s) for var in tables for s in var["sample"])
+    known |= dict.fromkeys(_samples_of(model))
+    there = dict.fromkeys(str(m) for var in tables if "mark" in var for m in var["mark"])
+    for kind, asked, found in (("sample", samples, known), ("mark", marks, there)):
+        for name in asked or ():
+            if name not in found and (kind, name) != ("mark", "all"):
+                raise InputError(no_such(kind, name, found, where="in the MuData"))
+
+
+def _samples_of(model: str | None) -> list[str]:
+    """Read the samples of a saved model; none where it cannot be read, which is said when it is loaded."""
     try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least or (most is not None and value > most):
-        msg = f"{text!r} is no whole number from {least} {'on' if most is None else f'to {most}'}"
-        raise argparse.ArgumentTypeError(msg)
-    return value
+        return [str(s) for s in json.loads((Path(model or "") / "model.json").read_text())["setup"]["samples"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
-def count(text: str) -> int:
-    """Read a whole number from 0 on."""
-    return _whole(text, 0)
+class Parser(argparse.ArgumentParser):
+    """A parser that says what was probably meant."""
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(action, not_known(repr(value), value, known))
 
-def positive(text: str) -> int:
-    """Read a whole number from 1 on."""
-    return _whole(text, 1)
-
-
-def seed_number(text: str) -> int:
-    """Read a seed that every generator takes."""
-    return _whole(text, 0, 2**32 - 1)
-
-
-def kmer(text: str) -> int:
-    """Read a length of k-mers, 0 to 8."""
-    return _whole(text, 0, 8)
-
-
-def rate(text: str) -> float:
-    """Read a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        msg = f"{text!r} is no number above 0"
-        raise argparse.ArgumentTypeError(msg)
-    return value
+    def parse_args(self, args=None, namespace=None):  # type: ignore[override]
+        """Read arguments; one that is not known is said by the command that it was given to."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            commands: Any = next(a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))
+            parser = commands.get(getattr(found, "command", None), self)
+            name = unknown[0].partition("=")[0]
+            if name.startswith("-"):
+                options = [o for a in parser._actions for o in a.option_strings if o.startswith("--")]
+                parser.error(no_such("option", name, options))
+            parser.error(f"{unknown[0]!r} is one argument too many: see {parser.prog} --help")
+        return found
 
 
 def share(text: str) -> float:

@@ -6,9 +6,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from genexp_scverse import io, schema
-from genexp_scverse._errors import InputError
+from genexp_scverse._errors import InputError, no_such
 from genexp_scverse._logging import logger
 from genexp_scverse._output import check_apart
+from genexp_scverse.cli._arguments import check_model, check_names
 from genexp_scverse.cli._outputs import (
     check_figure_path,
     check_table_path,
@@ -43,15 +44,18 @@ def run(args: argparse.Namespace) -> int:
     if twice := [label for i, (label, *_) in enumerate(given) if label in [g[0] for g in given[:i]]]:
         msg = f"--model names {twice[0]} twice: give every model a label of its own, --model LABEL=NAME"
         raise InputError(msg)
+    for _, name, _ in given:
+        check_model(name)
     check_table_path(args.output)
     check_figure_path(args.figure)
     check_apart(args.output, [args.mudata])
     check_apart(args.figure, [args.mudata, args.output])
     mdata = io.read_mudata(args.mudata, on_disk=True)
+    check_names(mdata, args.sample)
     # torch and scvi-tools are loaded only when the file is a good one
     from genexp_scverse import tl
-    from genexp_scverse.cli._train import need_accelerator
     from genexp_scverse.model.base._making import new_model, taken_options, train_whole
+    from genexp_scverse.model.base._torch_model import check_devices
 
     setup = {"samples": args.sample}
     if schema.CHROMATIN in mdata.mod:
@@ -64,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     options = {"max_epochs": args.max_epochs, "accelerator": args.accelerator, "enable_progress_bar": on_terminal()}
     options = {k: v for k, v in options.items() if v is not None}
     if any("accelerator" in taken_options(model, options) for model in models.values()):
-        need_accelerator(args.accelerator)
+        check_devices(args.accelerator)
     done: dict[str, GeneModel] = {}
     try:
         for i, (label, model) in enumerate(models.items()):
@@ -161,8 +165,7 @@ def _reference(recipes: dict[str, Recipe], wanted: str | None) -> str:
     if wanted is None:
         return next(label for label, recipe in recipes.items() if recipe.cls.__name__ == "RandomForest")
     if wanted not in recipes:
-        msg = f"--reference {wanted} is none of the models: take one of {', '.join(recipes)}"
-        raise InputError(msg)
+        raise InputError(no_such("label", wanted, recipes, where="among the models"))
     return wanted
 
 

@@ -8,6 +8,7 @@ from genexp_scverse import io
 from genexp_scverse._errors import InputError
 from genexp_scverse._output import check_apart
 from genexp_scverse._scores import samples_of
+from genexp_scverse.cli._arguments import check_names
 from genexp_scverse.cli._outputs import check_table_path, write_table
 
 _BED = (".bed", ".bed.gz")
@@ -18,6 +19,7 @@ def run(args: argparse.Namespace) -> None:
     stored = args.model == "-"
     _check_outputs(args, [args.mudata, None if stored else args.model])
     mdata = io.read_mudata(args.mudata, on_disk=True)
+    check_names(mdata, args.sample, model=args.model)
     # pandas and what needs it are loaded only when the file is a good one
     from genexp_scverse.tl.elements import call_elements, union_elements
 

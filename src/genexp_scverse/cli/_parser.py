@@ -5,20 +5,33 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import version
 
-from genexp_scverse.cli._arguments import MODEL, MUDATA, SAMPLE, SEED, TABLE, count, later, positive, rate, seed_number
+from genexp_scverse.cli._arguments import (
+    MODEL,
+    MUDATA,
+    SAMPLE,
+    SEED,
+    TABLE,
+    Parser,
+    count,
+    later,
+    positive,
+    rate,
+    seed_number,
+)
 from genexp_scverse.cli._parser_build import add_build
 from genexp_scverse.cli._parser_compare import add_compare
 from genexp_scverse.cli._parser_elements import add_elements
 from genexp_scverse.cli._parser_reproduce import add_reproduce
+from genexp_scverse.model import MODELS
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of ``genexp`` and its commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="genexp",
         description="From histone marks and DNA to gene expression.",
         epilog="genexp COMMAND --help explains a command. Messages go to stderr. Exit code: 0; 2 with one line that "
-        "says what to mend.",
+        "says what to fix.",
     )
     parser.add_argument("--version", action="version", version=f"genexp {version('genexp-scverse')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -34,7 +47,7 @@ def _train(commands) -> None:
         description="Train a model on the genes of the split train; the best epoch on those of valid is kept.",
     )
     p.set_defaults(run=later("_train"))
-    p.add_argument("model", metavar="MODEL", help="DeepChrome, Linear, LinearSVM or RandomForest")
+    p.add_argument("model", metavar="MODEL", help=", ".join(MODELS))
     p.add_argument("mudata", metavar="MUDATA", help=MUDATA)
     p.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="directory of the model; an older model is replaced"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-
-from genexp_scverse.cli._arguments import MODEL, MUDATA, SAMPLE, count, later
+from genexp_scverse._checks import Limit
+from genexp_scverse.cli._arguments import MODEL, MUDATA, SAMPLE, count, later, number, share
 
 
 def add_elements(commands) -> None:
@@ -34,9 +33,12 @@ def add_elements(commands) -> None:
     )
     kept = p.add_mutually_exclusive_group()
     kept.add_argument(
-        "--threshold", type=float, metavar="X", help="keep positions with a mask from X on; by default 0.5"
+        "--threshold",
+        type=number(Limit(whole=False), "number"),
+        metavar="X",
+        help="keep positions with a mask from X on; by default 0.5",
     )
-    kept.add_argument("--top", type=_share, metavar="X", help="keep this share of all positions instead, by rank")
+    kept.add_argument("--top", type=share, metavar="X", help="keep this share of all positions instead, by rank")
     p.add_argument(
         "--merge-gap",
         type=count,
@@ -59,14 +61,3 @@ def add_elements(commands) -> None:
         metavar="NAME",
         help="name of the scores in MUDATA that MODEL - takes (default %(default)s)",
     )
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        msg = f"{text!r} is no share above 0 and below 1"
-        raise argparse.ArgumentTypeError(msg)
-    return value

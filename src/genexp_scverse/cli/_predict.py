@@ -6,6 +6,7 @@ import argparse
 
 from genexp_scverse import io
 from genexp_scverse._output import check_apart
+from genexp_scverse.cli._arguments import check_names
 from genexp_scverse.cli._outputs import check_table_path, write_table
 
 
@@ -14,6 +15,7 @@ def run(args: argparse.Namespace) -> None:
     check_table_path(args.output)
     check_apart(args.output, [args.mudata, args.model])
     mdata = io.read_mudata(args.mudata, on_disk=True)
+    check_names(mdata, args.sample, model=args.model)
     # torch and scvi-tools are loaded only when the file is a good one
     from genexp_scverse.model.base import load
 

@@ -11,10 +11,9 @@ from genexp_scverse import datasets, io, pl, schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._output import check_folder
-from genexp_scverse.cli._arguments import comma_list
+from genexp_scverse.cli._arguments import check_model, comma_list
 from genexp_scverse.cli._outputs import on_terminal, write_figure, write_table
 from genexp_scverse.cli._reproduce_results import Results, digest, digest_of_all, named, summary
-from genexp_scverse.cli._train import need_accelerator
 from genexp_scverse.io.deepchrome_csv import find_cells
 
 if TYPE_CHECKING:
@@ -35,7 +34,9 @@ def run(args: argparse.Namespace) -> None:
     check_folder(out)
     wanted, left_out = _cells(args)
     jobs = _jobs(args)
-    need_accelerator(args.accelerator)
+    from genexp_scverse.model.base._torch_model import check_devices
+
+    check_devices(args.accelerator)
     results = Results(out / "cells.tsv", seed=args.seed, max_epochs=args.max_epochs)
     results.read()
     folder = Path(args.data) if args.data is not None else datasets.deepchrome(cells=wanted, base_url=args.base_url)
@@ -80,9 +81,11 @@ def _cells(args: argparse.Namespace) -> tuple[list[str] | None, list[str]]:
 
 def _jobs(args: argparse.Namespace) -> list[Job]:
     """Models and settings to train, in order; the baseline is always among them."""
+    names = dict.fromkeys([*(comma_list(args.models) or []), BASELINE])
+    for name in names:
+        check_model(name)
     from genexp_scverse.model import model_class
 
-    names = dict.fromkeys([*(comma_list(args.models) or []), BASELINE])
     classes = [model_class(name) for name in names]
     settings = comma_list(args.settings)
     if settings is None:

@@ -7,9 +7,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from genexp_scverse import io
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, no_such
 from genexp_scverse._logging import logger
 from genexp_scverse._output import check_apart
+from genexp_scverse.cli._arguments import check_model, check_names
 from genexp_scverse.cli._outputs import check_model_directory, on_terminal
 
 if TYPE_CHECKING:
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> None:
     """Train one model and save it."""
+    check_model(args.model)
     given = _given(args.set)
     check_model_directory(args.output)
     check_apart(args.output, [args.mudata])
     mdata = io.read_mudata(args.mudata, on_disk=True)
+    check_names(mdata, args.sample, args.mark)
     # torch and scvi-tools are loaded only when the file is a good one
     from genexp_scverse.model.base import model_class
     from genexp_scverse.model.base._making import taken_options
+    from genexp_scverse.model.base._torch_model import check_devices
 
     cls = model_class(args.model)
     hyperparameters = {name: checked(cls, name, value) for name, value in given.items()}
@@ -39,21 +43,10 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(msg)
     training = taken_options(model, {**wanted, "accelerator": args.accelerator, "enable_progress_bar": on_terminal()})
     if "accelerator" in training:
-        need_accelerator(args.accelerator)
+        check_devices(args.accelerator)
     model.train(seed=args.seed, **training)
     model.save(args.output, overwrite=True)
     logger.info("%s\nWrote %s", model.summary, args.output)
-
-
-def need_accelerator(accelerator: str) -> None:
-    """Raise when PyTorch does not find what ``--accelerator`` asks for."""
-    import torch
-
-    there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
-    there["mps"] = torch.backends.mps.is_available()
-    if not there.get(accelerator, True):
-        msg = f"--accelerator {accelerator}: PyTorch finds none on this machine, take auto or cpu"
-        raise InputError(msg)
 
 
 def _given(settings: list[str]) -> dict[str, Any]:
@@ -82,8 +75,7 @@ def checked(cls: type[GeneModel], name: str, value: Any, option: str = "--set") 
     """Make sure that a value is of the kind of the default; what it may be, the model says."""
     defaults = cls.defaults()
     if name not in defaults:
-        msg = f"{cls.__name__} has no argument {name!r} for {option}: it has {some(defaults, 30)}"
-        raise InputError(msg)
+        raise InputError(no_such("argument", name, defaults, where=f"of {cls.__name__} for {option}"))
     default = defaults[name]
     if default is None or _is_like(value, default):
         return value

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, no_such, some
 from genexp_scverse.nn._layers import Norm
 from genexp_scverse.nn.dilated import DilatedLayer
 from genexp_scverse.nn.mamba import MambaLayer
@@ -91,8 +91,7 @@ def make_backbone(name: str, width: int, n_layers: int, /, *, checkpoint: bool =
 def check_settings(name: str, settings: Mapping[str, Any] | None) -> None:
     """Refuse a backbone that is none, and settings (a dictionary, or None) that it does not have or cannot take."""
     if name not in BACKBONES:
-        msg = f"there is no backbone {name!r}: choose one of {some(BACKBONES, len(BACKBONES))}"
-        raise InputError(msg)
+        raise InputError(no_such("backbone", name, BACKBONES))
     parameters = inspect.signature(BACKBONES[name]).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     settings = {} if settings is None else settings

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from genexp_scverse import _tracks
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, no_such, some
 from genexp_scverse._logging import logger
 from genexp_scverse._scores import gene_names
 from genexp_scverse.schema import BINS, CHROMATIN, LABEL, LOG, RNA, SPLIT
@@ -43,6 +43,32 @@ def one_sample(mdata: MuData, sample: str | None, name: str = RNA) -> str:
     return _tracks.one_sample(samples(mdata, name), sample, f'mdata["{name}"]')
 
 
+def predicted_samples(mdata: MuData, truth: str, layer: str, split: str | None, *, classes: bool = False) -> list[str]:
+    """Choose the samples of which genes of a split have a measured `truth` and a prediction, of both classes if asked.
+
+    The others are said in the log. Without any, all are returned, so that what is missing is said where it is read.
+    """
+    there = list(dict.fromkeys(samples(mdata)))
+    if len(there) < 2 or layer not in modality(mdata, RNA).layers or truth not in modality(mdata, RNA).layers:
+        return there
+    rows, reasons = genes_of(mdata, split), {}
+    for sample in there:
+        y, p = column(mdata, truth, sample)[rows], column(mdata, layer, sample)[rows]
+        both = y[~np.isnan(y) & ~np.isnan(p)]
+        if np.isnan(p).all():
+            reasons[sample] = "no prediction"
+        elif not len(both):
+            reasons[sample] = f'no measured "{truth}"'
+        elif classes and len(np.unique(both)) < 2:
+            reasons[sample] = "genes of one class alone"
+    if len(reasons) == len(there):
+        return there
+    for reason in dict.fromkeys(reasons.values()):
+        left = [s for s, why in reasons.items() if why == reason]
+        logger.info("%s: left out of the figure, %s among the genes of %s", some(left, 6), reason, split_words(split))
+    return [s for s in there if s not in reasons]
+
+
 def genes_of(mdata: MuData, split: str | None) -> np.ndarray:
     """Row numbers of the genes of `split`, of all genes for None."""
     if split is None:
@@ -66,8 +92,7 @@ def column(mdata: MuData, layer: str, sample: str) -> np.ndarray:
     """Return the values of one sample in a layer of ``mdata["rna"]`` for all genes, as float64."""
     rna = modality(mdata, RNA)
     if sample not in (there := samples(mdata)):
-        msg = f'mdata["rna"] has no sample {sample!r}: its samples are {some(there, 6)}'
-        raise InputError(msg)
+        raise InputError(no_such("sample", sample, dict.fromkeys(there), where='in mdata["rna"]'))
     if layer not in rna.layers:
         raise InputError(_no_layer(rna, layer))
     return np.asarray(rna.layers[layer][:, there.index(sample)], dtype=np.float64)

@@ -38,7 +38,7 @@ def observed_predicted(
     prediction
         Name of a stored prediction of the level.
     sample
-        Sample to draw; None where there is only one.
+        Sample to draw; None where only one has predictions.
     split
         Genes to draw: ``train``, ``valid``, ``test``, or None for all.
     ax
@@ -65,6 +65,8 @@ def observed_predicted(
     >>> ax.get_ylabel()
     'Predicted by ridge'
     """
+    if sample is None and len(there := _stored.predicted_samples(mdata, LOG, prediction, split)) == 1:
+        sample = there[0]
     sample = _stored.one_sample(mdata, sample)
     observed, predicted = _stored.pairs(mdata, LOG, prediction, sample, split)
     ax = _style.axes(ax, (4.6, 4.6))

@@ -45,8 +45,9 @@ def roc(
     predictions
         Name of a stored prediction, or several to compare.
     sample
-        Sample to draw. With several samples and one prediction, None draws a curve for each sample; above
-        eight samples the curves are grey and the legend gives the median and the range of the areas.
+        Sample to draw. With several samples and one prediction, None draws a curve for each sample that has
+        predictions and labels of both classes, and says which are left out; above eight samples the curves are grey
+        and the legend gives the median and the range of the areas.
     split
         Genes to draw: ``train``, ``valid``, ``test``, or None for all.
     ax
@@ -247,6 +248,10 @@ def _lines(mdata: MuData, predictions: str | Sequence[str], sample: str | None, 
         msg = 'predictions is empty: name at least one stored prediction, for example "deepchrome"'
         raise InputError(msg)
     there = list(dict.fromkeys(_stored.samples(mdata)))
+    if sample is None:
+        drawn = [_stored.predicted_samples(mdata, LABEL, f"{n}_prob", split, classes=True) for n in names]
+        # several predictions are compared in what all of them have
+        there = [s for s in there if all(s in each for each in drawn)] or there
     if sample is None and len(names) > 1 and len(there) > 1:
         msg = (
             f"{len(names)} predictions and {len(there)} samples ({some(there, 6)}) are too many lines: "

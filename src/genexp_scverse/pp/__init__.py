@@ -1,5 +1,9 @@
 """MuData to MuData: splits, labels, transforms, scaling, features of the sequence."""
 
+from importlib import import_module
+
+from genexp_scverse._lazy import public
+
 # Not lazy: a function and the file it is in may share a name, and importing the file later would put the
 # module in the function's place.
 from genexp_scverse.pp.contact_track import contact_track
@@ -42,3 +46,6 @@ __all__ = [
     "split_by_fold",
     "training_rows",
 ]
+
+for _name in __all__:
+    globals()[_name] = public(import_module(globals()[_name].__module__), _name)

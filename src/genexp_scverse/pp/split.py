@@ -25,8 +25,8 @@ _TRIES = 500
 def split_by_chromosome(
     mdata: MuData,
     *,
-    test: str | Sequence[str] | None = None,
-    valid: str | Sequence[str] | None = None,
+    test: str | int | Sequence[str] | None = None,
+    valid: str | int | Sequence[str] | None = None,
     seed: int = 0,
 ) -> None:
     """Put whole chromosomes into training, validation and test, so that no window lies in two of them.
@@ -182,7 +182,7 @@ def chromosomes(mdata: MuData) -> pd.Series:
     return chrom.where(chrom.notna()).map(lambda c: c if pd.isna(c) else str(c))
 
 
-def _named(names: str | Sequence[str] | None, there: Iterable[str], part: str) -> list[str] | None:
+def _named(names: str | int | Sequence[str] | None, there: Iterable[str], part: str) -> list[str] | None:
     if names is None:
         return None
     names = [str(names)] if isinstance(names, str | int) else [str(n) for n in names]

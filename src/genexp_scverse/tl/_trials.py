@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,8 @@ from mudata import MuData
 from genexp_scverse import metrics, schema
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse.model.base._making import Recipe, new_model, read_recipe, train_whole
-from genexp_scverse.model.base._registration import ALL_MARKS, split_values
+from genexp_scverse.model.base._registration import arguments_of, check_reading, split_values
+from genexp_scverse.model.base._statistics import ensure_split
 from genexp_scverse.model.base._tables import targets
 
 if TYPE_CHECKING:
@@ -55,17 +56,39 @@ def _shared(adata: AnnData) -> AnnData:
     )
 
 
-def setup_of(model: GeneModel) -> dict[str, Any]:
-    """Arguments of ``setup_mudata`` that give another model what this one has."""
-    setup = model.setup_
-    read = {schema.CHROMATIN: setup["marks"], schema.DNA: setup["features"]}
-    return {
-        "samples": setup["samples"],
-        "marks": ALL_MARKS if setup["masked"] else setup["marks"] or None,
-        "target": setup["target"],
-        "split_key": setup["split_key"],
-        "modalities": {role: name if read.get(role, True) else None for role, name in setup["modalities"].items()},
-    }
+class Trials(NamedTuple):
+    """What trainings of one model share that differ in their marks, samples or seeds."""
+
+    recipe: Recipe
+    training: dict[str, Any]
+    """Arguments of ``train`` that the model came with."""
+    arguments: dict[str, Any]
+    """Of ``setup_mudata``."""
+    rna: str
+    split_key: str
+    light: MuData
+    setup: dict[str, Any]
+    """What a model made with the arguments reads and learns."""
+
+
+def prepare(
+    model: str | Mapping[str, Any] | GeneModel,
+    mdata: MuData,
+    samples: Sequence[str] | str | None,
+    setup: Mapping[str, Any] | None,
+) -> Trials:
+    """Read how to train models like `model`; raises where they would read other DNA than it does."""
+    recipe, training = read_trial(model)
+    own = {} if isinstance(model, str | Mapping) else arguments_of(model.setup_)
+    arguments = {**own, **({} if samples is None else {"samples": samples}), **(setup or {})}
+    split_key = arguments.get("split_key", schema.SPLIT)
+    ensure_split(mdata, split_key)
+    rna = (arguments.get("modalities") or {}).get(schema.RNA) or schema.RNA
+    light = light_copy(mdata, rna)
+    made = new_model(recipe, light, arguments, seed=0)
+    if not isinstance(model, str | Mapping) and "modalities" not in (setup or {}):
+        check_reading(made.setup_, model.setup_)
+    return Trials(recipe, training, arguments, rna, split_key, light, made.setup_)
 
 
 def read_trial(given: str | Mapping[str, Any] | GeneModel) -> tuple[Recipe, dict[str, Any]]:

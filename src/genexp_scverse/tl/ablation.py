@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from genexp_scverse import schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
-from genexp_scverse.model.base._making import new_model
 from genexp_scverse.model.base._selection import chosen_rows
-from genexp_scverse.model.base._statistics import ensure_split
 from genexp_scverse.tl import _trials
 
 if TYPE_CHECKING:
@@ -44,7 +41,7 @@ def ablate_marks(
     ----------
     model
         Name of a model, ``{"model": name, "setting": ..., hyperparameters, "train": {...}}``, or a model, of which
-        hyperparameters, samples, marks and target are taken.
+        hyperparameters, samples, marks, DNA, target and split are taken.
     mdata
         Gene-centric MuData; it is not changed but for the result. No array of signal is copied.
     seeds
@@ -85,14 +82,7 @@ def ablate_marks(
     >>> table.loc[table["pearson_diff"].idxmin(), ["kind", "mark"]].tolist()[0] in ("without", "alone")
     True
     """
-    recipe, training = _trials.read_trial(model)
-    own: dict[str, Any] = {} if isinstance(model, str | Mapping) else _trials.setup_of(model)
-    arguments = {**own, **({} if samples is None else {"samples": samples}), **(setup or {})}
-    split_key = arguments.get("split_key", schema.SPLIT)
-    ensure_split(mdata, split_key)
-    rna = (arguments.get("modalities") or {}).get(schema.RNA) or schema.RNA
-    light = _trials.light_copy(mdata, rna)
-    resolved = new_model(recipe, light, arguments, seed=0).setup_
+    recipe, training, arguments, rna, split_key, light, resolved = _trials.prepare(model, mdata, samples, setup)
     marks, names = resolved["marks"] or [], resolved["samples"]
     if len(marks) < 2:
         msg = f"the model reads {', '.join(marks) or 'no mark'}: two marks at least are needed to leave one out"

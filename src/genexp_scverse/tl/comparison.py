@@ -12,6 +12,7 @@ from genexp_scverse import pp, schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base._making import read_recipe
+from genexp_scverse.model.base._registration import arguments_of
 from genexp_scverse.model.base._selection import chosen_rows, chosen_samples
 from genexp_scverse.model.base._statistics import thresholds_of
 from genexp_scverse.tl import _trials
@@ -116,7 +117,7 @@ def compare(
         models[label] = _trials.trained(read_recipe(name), of_label[label], setup, seed=seed, training={})
     chief = models[reference]
     _say_differences(models)
-    rows = _rows(mdata, _trials.setup_of(chief), split)
+    rows = _rows(mdata, chief.setup_, split)
     _check_unseen(models, mdata, rows, split)
     if split == "valid":
         logger.info("Validation genes have chosen the epochs of networks, so they flatter them")
@@ -176,18 +177,18 @@ def _rows(mdata: MuData, setup: Mapping, split: str | None) -> np.ndarray:
 
 def _common_setup(models: Mapping[str, GeneModel]) -> dict:
     """Take the setup of the first model; both targets where models differ in it, and DNA where one reads it."""
-    setups = [_trials.setup_of(m) for m in models.values()]
-    common = dict(setups[0])
+    setups = [m.setup_ for m in models.values()]
+    common = arguments_of(setups[0])
     if len({s["target"] for s in setups}) > 1:
         common["target"] = "both"
-    dna = next((s["modalities"][schema.DNA] for s in setups if s["modalities"][schema.DNA]), None)
+    dna = next((s["modalities"][schema.DNA] for s in setups if s["features"]), None)
     return {**common, "modalities": {**common["modalities"], schema.DNA: dna}}
 
 
 def _with_kmers(mdata: MuData, models: Mapping[str, GeneModel], setup: dict) -> MuData | None:
     """Give baselines something to read of bare DNA, a light copy with k-mers; None where they have what they read."""
     dna = next((m.setup_["modalities"][schema.DNA] for m in models.values() if m.setup_["codes"]), None)
-    if dna is None or any(setup["modalities"][role] for role in (schema.CHROMATIN, schema.DNA)):
+    if dna is None or any(setup["modalities"].get(role, role) for role in (schema.CHROMATIN, schema.DNA)):
         return None
     if dna not in mdata.mod or schema.CODES not in mdata.mod[dna].obsm:
         msg = (
@@ -195,7 +196,7 @@ def _with_kmers(mdata: MuData, models: Mapping[str, GeneModel], setup: dict) -> 
             "trained on features of the DNA or of the genes (gx.pp.sequence_features, gx.pp.add_gene_features)"
         )
         raise InputError(msg)
-    light = _trials.light_copy(mdata, setup["modalities"][schema.RNA])
+    light = _trials.light_copy(mdata, setup["modalities"].get(schema.RNA, schema.RNA))
     pp.sequence_features(light, k=4)
     return light
 

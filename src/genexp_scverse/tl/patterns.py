@@ -27,12 +27,13 @@ def class_patterns(
     seed: int = 0,
     key_added: str | None = None,
 ) -> np.ndarray:
-    r"""Find the input that the network most takes for a high, and for a low gene.
+    r"""Compute the input that the network most takes for a high, and for a low gene.
 
     Singh et al. 2016, section 2.4: with the weights fixed and without dropout, from :math:`X \sim U(0, 1)` of
-    marks x bins, minimise :math:`-\log P(c | X) + \lambda \lVert X \rVert_2^2` by RMSprop, then clamp to [0, 1]
-    and divide by the maximum. X is in the units of the network's input (scaled signal). A bin is active where the
-    pattern exceeds `active`; a mark is strong where its number of active bins exceeds the mean over marks.
+    marks x bins (all of them there, where the model masks marks), minimise
+    :math:`-\log P(c | X) + \lambda \lVert X \rVert_2^2` by RMSprop, then clamp to [0, 1] and divide by the maximum.
+    X is in the units of the network's input (scaled signal). A bin is active where the pattern exceeds `active`; a
+    mark is strong where its number of active bins exceeds the mean over marks.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def class_patterns(
     Raises
     ------
     InputError
-        When the model is untrained, has no label, or is not a network.
+        When the model is untrained, has no label, is not a network, or reads more than marks.
 
     Examples
     --------
@@ -83,13 +84,29 @@ def class_patterns(
     if not isinstance(getattr(model, "module", None), torch.nn.Module) or not model.setup_["marks"]:
         msg = f"{type(model).__name__} is no network of histone marks: class patterns need one, such as DeepChrome"
         raise InputError(msg)
+    beside = {"DNA": model.setup_["codes"] or model.setup_["features"], "neighbours": model._graph is not None}
+    if also := [name for name, read in beside.items() if read]:
+        msg = (
+            f"the model also reads {' and '.join(also)}, and a class pattern is one of marks: train one that reads "
+            'only marks (modalities={"dna": None}, neighbors=None)'
+        )
+        raise InputError(msg)
     if model.setup_["target"] == "expression":
         msg = 'the model has no label to make a pattern for: train it with target="label" or "both"'
         raise InputError(msg)
     shape = (len(model.setup_["marks"]), model.setup_["n_bins"])
     patterns = np.stack(
         [
-            _pattern(model.module, shape, high, n_steps=n_steps, lr=lr, penalty=penalty, seed=seed)
+            _pattern(
+                model.module,
+                shape,
+                high,
+                masked=model.setup_["masked"],
+                n_steps=n_steps,
+                lr=lr,
+                penalty=penalty,
+                seed=seed,
+            )
             for high in (False, True)
         ]
     )
@@ -105,7 +122,9 @@ def class_patterns(
     return patterns
 
 
-def _pattern(module, shape, high: bool, *, n_steps: int, lr: float, penalty: float, seed: int) -> np.ndarray:
+def _pattern(
+    module, shape, high: bool, *, masked: bool, n_steps: int, lr: float, penalty: float, seed: int
+) -> np.ndarray:
     training = module.training
     module.eval()
     wanted = [p.requires_grad for p in module.parameters()]
@@ -113,12 +132,14 @@ def _pattern(module, shape, high: bool, *, n_steps: int, lr: float, penalty: flo
         p.requires_grad_(False)
     start = np.random.default_rng(seed).random((1, *shape), dtype=np.float32)
     x = torch.tensor(start, device=module.device, requires_grad=True)
+    # a network of masked marks also reads which are there: all of them
+    beside = {"present": torch.ones((1, shape[0]), device=module.device)} if masked else {}
     optimizer = torch.optim.RMSprop([x], lr=lr)
     sign = -1.0 if high else 1.0
     for _ in range(n_steps):
         optimizer.zero_grad()
         # softplus(-logit) is the negative log probability of the high class
-        loss = F.softplus(sign * module({"bins": x})["logit"]).sum() + penalty * x.square().sum()
+        loss = F.softplus(sign * module({"bins": x, **beside})["logit"]).sum() + penalty * x.square().sum()
         loss.backward()
         optimizer.step()
     for p, flag in zip(module.parameters(), wanted, strict=True):

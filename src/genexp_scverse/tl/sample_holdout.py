@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.model.base._making import new_model
 from genexp_scverse.model.base._registration import ALL_MARKS
 from genexp_scverse.model.base._selection import chosen_rows
-from genexp_scverse.model.base._statistics import ensure_split
+from genexp_scverse.model.base._sources import tracks_of
 from genexp_scverse.tl import _trials
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ def leave_one_sample_out(
     ----------
     model
         Name of a model, ``{"model": name, "setting": ..., hyperparameters, "train": {...}}``, or a model, of which
-        hyperparameters, samples, marks and target are taken.
+        hyperparameters, samples, marks, DNA, target and split are taken.
     mdata
         Gene-centric MuData; it is not changed but for the result. No array of signal is copied.
     seeds
@@ -90,14 +88,7 @@ def leave_one_sample_out(
     >>> table[["sample", "kind", "n_samples"]].values.tolist()
     [['K562', 'seen', 2], ['K562', 'unseen', 1], ['H1', 'seen', 2], ['H1', 'unseen', 1]]
     """
-    recipe, training = _trials.read_trial(model)
-    own: dict[str, Any] = {} if isinstance(model, str | Mapping) else _trials.setup_of(model)
-    arguments = {**own, **({} if samples is None else {"samples": samples}), **(setup or {})}
-    split_key = arguments.get("split_key", schema.SPLIT)
-    ensure_split(mdata, split_key)
-    rna = (arguments.get("modalities") or {}).get(schema.RNA) or schema.RNA
-    light = _trials.light_copy(mdata, rna)
-    resolved = new_model(recipe, light, arguments, seed=0).setup_
+    recipe, training, arguments, rna, split_key, light, resolved = _trials.prepare(model, mdata, samples, setup)
     names = resolved["samples"]
     if len(names) < 2:
         msg = f"there is one sample, {names[0]!r}: to leave one out takes two at least"
@@ -157,7 +148,7 @@ def _marks(mdata: MuData, setup: dict, left_out: str) -> dict[str, Any]:
         return {}
     if not setup["masked"]:
         return {"marks": setup["marks"]}
-    var = mdata.mod[setup["modalities"][schema.CHROMATIN]].var.astype(str)
+    var = tracks_of(mdata, setup).var.astype(str)
     of = {s: set(var["mark"][var["sample"] == s]) for s in setup["samples"]}
     others = [of[s] for s in setup["samples"] if s != left_out]
     every = [m for m in setup["marks"] if any(m in o for o in others)]

@@ -13,7 +13,7 @@ from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.model.attentivechrome import _published
 from genexp_scverse.model.attentivechrome._module import AttentiveChromeModule
-from genexp_scverse.model.base import Limit, TorchGeneModel
+from genexp_scverse.model.base import Choice, Limit, TorchGeneModel
 from genexp_scverse.model.base._selection import chosen_samples
 from genexp_scverse.model.base._statistics import thresholds_of
 
@@ -86,7 +86,7 @@ class AttentiveChrome(TorchGeneModel):
     """
 
     name = "attentivechrome"
-    limits: ClassVar[dict[str, Limit]] = {
+    limits: ClassVar[dict[str, Limit | Choice]] = {
         "n_hidden": Limit(1),
         "n_mark_hidden": Limit(1),
         "bins_per_step": Limit(1),

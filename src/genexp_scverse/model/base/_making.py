@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning
 
-from genexp_scverse._errors import InputError
+from genexp_scverse._errors import InputError, no_such
 from genexp_scverse.model.base._model import GeneModel
 from genexp_scverse.model.base._registry import model_class
 
@@ -48,8 +48,7 @@ def read_recipe(given: str | Mapping[str, Any] | GeneModel) -> Recipe:
     hyperparameters = {k: v for k, v in given.items() if k not in ("model", "setting")}
     unknown = [k for k in hyperparameters if k not in cls.defaults()]
     if unknown:
-        msg = f"{cls.__name__} has no argument {unknown[0]!r}: it has {', '.join(cls.defaults())}"
-        raise InputError(msg)
+        raise InputError(no_such("argument", unknown[0], cls.defaults(), where=f"of {cls.__name__}"))
     return Recipe(cls, str(given.get("setting", "default")), hyperparameters)
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from genexp_scverse import metrics, pp, schema
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._checks import Choice, Limit, check_limits
+from genexp_scverse._errors import InputError, no_such, not_known, option
+from genexp_scverse._errors import setting as setting_of
 from genexp_scverse._logging import logger
-from genexp_scverse.model.base._limits import Limit, check_limits
 from genexp_scverse.model.base._registration import TARGETS
 from genexp_scverse.model.base._saved import SavedModel
 from genexp_scverse.model.base._selection import chosen_rows, chosen_samples, store_predictions
@@ -23,9 +24,9 @@ from genexp_scverse.model.base._statistics import (
     fit_statistics,
     level_scale,
     measured_pairs,
+    of_other_units,
     only_labels,
     thresholds_of,
-    warn_of_units,
 )
 from genexp_scverse.model.base._tables import GeneTables, build_tables, targets
 from genexp_scverse.pp.scaler import TRANSFORMS, SignalScaler
@@ -45,8 +46,8 @@ class GeneModel(SavedModel):
     """Whether a further call of `train` begins from nothing, with statistics of its own."""
     name: ClassVar[str]
     """Under which predictions and patterns are stored by default."""
-    limits: ClassVar[Mapping[str, Limit]] = {}
-    """Least and largest values of the numeric hyperparameters."""
+    limits: ClassVar[Mapping[str, Limit | Choice]] = {}
+    """Least and largest values of the hyperparameters that are numbers, and choices of those that are words."""
     settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     """Named settings: hyperparameters that the setting changes; ``train`` holds arguments of training."""
 
@@ -60,8 +61,7 @@ class GeneModel(SavedModel):
         **hyperparameters,
     ):
         if setting not in self.settings:
-            msg = f"{type(self).__name__} has no setting {setting!r}: it has {', '.join(self.settings)}"
-            raise InputError(msg)
+            raise InputError(no_such("setting", setting, self.settings, where=f"of {type(self).__name__}"))
         if mdata is not None:
             self._register(mdata)
             super().__init__(mdata)
@@ -77,16 +77,13 @@ class GeneModel(SavedModel):
         self.hyperparameters_ = {**self.defaults(), **chosen, **hyperparameters}
         unknown = set(hyperparameters) - set(self.defaults())
         if unknown:
-            msg = f"{type(self).__name__} has no argument {some(sorted(unknown))}: it has {', '.join(self.defaults())}"
-            raise InputError(msg)
+            where = f"of {type(self).__name__}"
+            raise InputError(no_such("argument", min(unknown), self.defaults(), where=where))
         self.setup_["target"] = self.hyperparameters_.pop("target", None) or self.setup_["target"]
-        for key, value, known in (
-            ("target", self.setup_["target"], TARGETS),
-            ("transform", self.hyperparameters_["transform"], (*TRANSFORMS, "raw")),
-        ):
-            if value not in known:
-                msg = f"{key}={value!r} is not known: choose one of {', '.join(known)}"
-                raise InputError(msg)
+        if (target := self.setup_["target"]) not in TARGETS:
+            raise InputError(not_known(option("target", target), target, TARGETS))
+        if (transform := self.hyperparameters_["transform"]) not in (*TRANSFORMS, "raw"):
+            raise InputError(not_known(setting_of("transform", transform), transform, (*TRANSFORMS, "raw")))
         check_limits(self.hyperparameters_, self.limits)
         if mdata is not None and self._graph is not None:
             pp.check_graph(mdata, self._graph, samples=self.setup_["samples"])
@@ -206,7 +203,8 @@ class GeneModel(SavedModel):
         Returns
         -------
         A row per sample: n, auroc, auprc, pearson, spearman, r2, mse, mae, and ``<metric>_low``,
-        ``<metric>_high`` when resampled.
+        ``<metric>_high`` when resampled. r2, mse and mae are NaN for a sample in another unit than the levels that
+        the model learned.
 
         Raises
         ------
@@ -223,14 +221,18 @@ class GeneModel(SavedModel):
         rows = chosen_rows(mdata, self.setup_, split, None)
         self._warn_of_training_genes(mdata, rows, split)
         modality = self.setup_["modalities"][schema.RNA]
-        warn_of_units(mdata, self.setup_, names)
+        others = of_other_units(mdata, self.setup_, names)
+        if modality not in mdata.mod:
+            msg = f'the MuData has no expression (no modality "{modality}"), so there is nothing to compare with'
+            raise InputError(msg)
         level, label = targets(mdata, modality, names, thresholds_of(mdata, self.setup_, self.fitted_, names))
         predicted = self.predict(mdata, indices=rows.tolist(), samples=names)
         table = {}
         for j, sample in enumerate(names):
             y, c = level[rows, j], label[rows, j]
             if np.isnan(y).all() and np.isnan(c).all():
-                msg = f"sample {sample!r} has no measured gene in split {split!r}: nothing to compare with"
+                genes = "in the MuData" if split is None else f"in split {split!r}"
+                msg = f"sample {sample!r} has no measured gene {genes}: nothing to compare with"
                 raise InputError(msg)
             table[sample] = metrics.evaluate_predictions(
                 log=y if sample in predicted and not np.isnan(y).all() else None,
@@ -240,6 +242,9 @@ class GeneModel(SavedModel):
                 n_bootstrap=n_bootstrap,
                 seed=seed,
             )
+            if sample in others:
+                # a distance between levels of two units is none
+                table[sample] |= {k: np.nan for k in table[sample] if k.split("_")[0] in ("r2", "mse", "mae")}
         frame = pd.DataFrame.from_dict(table, orient="index")
         frame.index.name = "sample"
         return frame
@@ -261,6 +266,10 @@ class GeneModel(SavedModel):
         reads = []
         if s["marks"]:
             reads.append(f"{len(s['marks'])} marks x {s['n_bins']} bins ({', '.join(s['marks'])})")
+        if s["codes"]:
+            around = f"{s['codes']['upstream']} upstream, {s['codes']['downstream']} downstream of the TSS"
+            of = ", of a genome store" if s["genome"] else ""
+            reads.append(f"{s['codes']['upstream'] + s['codes']['downstream']} bases of DNA ({around}{of})")
         if s["features"]:
             reads.append(f"{len(s['features'])} features of the DNA")
         if self._graph is not None:

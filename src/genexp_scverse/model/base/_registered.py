@@ -10,9 +10,10 @@ from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 
 from genexp_scverse import schema
+from genexp_scverse._checks import check_methods, checked
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
-from genexp_scverse.model.base._registration import ALL_MARKS, array_fields, resolve_setup
+from genexp_scverse.model.base._registration import arguments_of, array_fields, resolve_setup
 from genexp_scverse.model.base._selection import chosen_samples
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ class RegisteredModel(BaseModelClass):
     required: ClassVar[tuple[str, ...]] = (schema.CHROMATIN,)
     """Roles that it cannot do without."""
 
+    def __init_subclass__(cls, **kwargs: Any):
+        """Let every public method of a model check its arguments."""
+        super().__init_subclass__(**kwargs)
+        check_methods(cls)
+
     @classmethod
+    @checked
     def setup_mudata(
         cls,
         mdata: MuData,
@@ -126,16 +133,11 @@ class RegisteredModel(BaseModelClass):
     def adata(self, mdata: MuData) -> None:
         setup = self.setup_
         schema.validate(mdata)
-        read = {schema.CHROMATIN: setup["marks"], schema.DNA: setup["features"] or setup["codes"]}
-        type(self).setup_mudata(
-            mdata,
-            samples=chosen_samples(mdata, setup, None),
-            marks=ALL_MARKS if setup["masked"] else setup["marks"] or None,
-            target=setup["target"],
-            split_key=setup["split_key"],
-            modalities={r: n for r, n in setup["modalities"].items() if n in mdata.mod and read.get(r, True)}
-            | {role: None for role, what in read.items() if not what},
-        )
+        arguments = {**arguments_of(setup), "samples": chosen_samples(mdata, setup, None)}
+        if setup["modalities"][schema.RNA] not in mdata.mod:
+            # genes to predict need not be measured
+            arguments["modalities"].pop(schema.RNA, None)
+        type(self).setup_mudata(mdata, **arguments)
         self._adata = mdata
         self._adata_manager = self._get_most_recent_anndata_manager(mdata, required=True)
         self._register_manager_for_instance(self._adata_manager)

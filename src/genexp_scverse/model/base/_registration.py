@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -10,7 +11,7 @@ import pandas as pd
 from scvi.data.fields import BaseAnnDataField
 
 from genexp_scverse import schema
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, in_shell, no_such, not_known, option, some
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base._sources import codes_of, has_store, tracks_of
 from genexp_scverse.pp._dna_features import feature_columns
@@ -143,12 +144,10 @@ def resolve_setup(
         msg = "the MuData is a view: pass a copy, mdata[...].copy()"
         raise InputError(msg)
     if target not in TARGETS:
-        msg = f"target={target!r} is not known: choose one of {', '.join(TARGETS)}"
-        raise InputError(msg)
+        raise InputError(not_known(option("target", target), target, TARGETS))
     unknown = set(modalities or {}) - set(ROLES)
     if unknown:
-        msg = f"modalities names {some(sorted(unknown))}: the roles are {', '.join(ROLES)}"
-        raise InputError(msg)
+        raise InputError(no_such("role", min(unknown), ROLES, where="among the modalities"))
     mods = {role: (modalities or {}).get(role, role) for role in ROLES}
     for role in {*required, *(role for role, name in (modalities or {}).items() if name is not None)}:
         if mods[role] is None:
@@ -187,8 +186,15 @@ def resolve_setup(
         setup["scales"] = {
             m: sorted(set(used["scale"][used["mark"].astype(str) == m].astype(str))) for m in setup["marks"]
         }
-    elif setup["samples"] is None:
-        setup["samples"] = _measured_samples(mdata, mods[schema.RNA])
+    else:
+        if setup["marks"]:
+            msg = (
+                f"the MuData has no tracks, and the model reads the marks {some(setup['marks'], 6)}: build it with a "
+                "sample sheet, see gx.io.build_mudata"
+            )
+            raise InputError(msg)
+        if setup["samples"] is None:
+            setup["samples"] = _measured_samples(mdata, mods[schema.RNA])
     dna = mdata.mod.get(mods[schema.DNA]) if schema.DNA in reads else None
     if dna is not None:
         setup["features"], columns = feature_columns(dna.var, setup["samples"])
@@ -209,22 +215,70 @@ def resolve_setup(
     return setup
 
 
+def arguments_of(setup: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the arguments of ``setup_mudata`` that let another model read and learn what one with `setup` does.
+
+    The one way back: other data given to a model, models trained anew to compare with it, members of an ensemble.
+    A modality of its usual name is left to be found, since DNA and tracks may be those of a genome store; one that the
+    model does not read is None.
+    """
+    read = {schema.CHROMATIN: bool(setup["marks"]), schema.DNA: bool(setup["features"] or setup["codes"])}
+    return {
+        "samples": setup["samples"],
+        "marks": ALL_MARKS if setup["masked"] else setup["marks"] or None,
+        "target": setup["target"],
+        "split_key": setup["split_key"],
+        "modalities": {
+            role: name if read.get(role, True) else None
+            for role, name in setup["modalities"].items()
+            if name != role or not read.get(role, True)
+        },
+    }
+
+
+def check_reading(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise unless a model with the setup `there` reads the DNA that one with the setup `wanted` does."""
+    if there["codes"] != wanted["codes"]:
+        msg = f"the model reads DNA in the window {wanted['codes']} and the MuData has {there['codes']}: build it alike"
+        raise InputError(msg)
+    if there["features"] != wanted["features"]:
+        msg = (
+            f"the model reads {len(wanted['features'])} features of the DNA and the MuData has "
+            f"{len(there['features'])} or others: make the same ones with gx.pp.sequence_features"
+        )
+        raise InputError(msg)
+
+
 def track_positions(chromatin: AnnData, samples: list[str], marks: list[str], *, masked: bool = False) -> np.ndarray:
     """Position of every (sample, mark) among the tracks, samples x marks.
 
     Raises when one is missing; if `masked`, that is -1, and raises for a sample without any mark.
     """
     at = {(s, m): i for i, (s, m) in enumerate(zip(chromatin.var["sample"], chromatin.var["mark"], strict=True))}
-    missing = [f"{s}.{m}" for s in samples for m in marks if (s, m) not in at]
-    if masked:
-        missing = [f"{s}.{m}" for s in samples if all((s, o) not in at for o in marks) for m in marks]
-    if missing:
+    there = list(dict.fromkeys(chromatin.var["mark"].astype(str)))
+    for sample in samples:
+        if not any(str(s) == sample for s in chromatin.var["sample"]):
+            known = dict.fromkeys(chromatin.var["sample"].astype(str))
+            raise InputError(no_such("sample", sample, known, where="with tracks"))
+        missing = [m for m in marks if (sample, m) not in at]
+        if not missing or (masked and len(missing) < len(marks)):
+            continue
+        if unknown := [m for m in marks if m not in there]:
+            raise InputError(no_such("mark", unknown[0], there, where="in the MuData"))
+        shared = [m for m in marks if m not in missing]
+        ways = f"train with {_each('marks', shared)}, which it has, or " if shared else ""
         msg = (
-            f"the model needs the tracks {some(missing)}, which are not in the MuData (it has "
-            f"{some(chromatin.var_names, 6)}): add them with gx.io.add_samples or choose other samples or marks"
+            f"sample {sample!r} lacks {len(missing)} of the {len(marks)} marks that the model reads "
+            f"({some(missing, 6)}): {ways}train on samples of which some lack them too, with "
+            f"{option('marks', ALL_MARKS)}, which masks what is missing"
         )
         raise InputError(msg)
     return np.array([[at.get((s, m), -1) for m in marks] for s in samples], dtype=np.int64)
+
+
+def _each(name: str, values: list[str]) -> str:
+    """Name an argument of several values: as a list in Python, once for each in the shell."""
+    return " ".join(option(name, v) for v in values) if in_shell() else option(name, values)
 
 
 def split_values(mdata: MuData, split_key: str) -> np.ndarray:
@@ -257,8 +311,7 @@ def _samples_and_marks(mdata: MuData, chromatin: AnnData, setup: dict) -> tuple[
                 )
     unknown = [s for s in samples if s not in there]
     if unknown:
-        msg = f"sample {some(unknown)} has no tracks in the MuData: it has {some(there, 6)}"
-        raise InputError(msg)
+        raise InputError(no_such("sample", unknown[0], there, where="with tracks"))
     of = {s: list(dict.fromkeys(var["mark"][var["sample"].astype(str) == s].astype(str))) for s in samples}
     marks = setup["marks"]
     if setup["masked"]:
@@ -272,16 +325,17 @@ def _samples_and_marks(mdata: MuData, chromatin: AnnData, setup: dict) -> tuple[
         marks = [m for m in of[samples[0]] if all(m in of[s] for s in samples)]
         left = list(dict.fromkeys(m for s in samples for m in of[s] if m not in marks))
         if not marks:
-            msg = f"the samples {some(samples)} share no mark: train a model for each with samples=[...]"
+            msg = f"the samples {some(samples)} share no mark: train a model for each, {option('samples', samples[0])}"
             raise InputError(msg)
         if left:
             logger.info(
-                'The %d samples share %d marks (%s); %s left out, since not every sample has them (marks="all" takes '
-                "them and masks what is missing)",
+                "The %d samples share %d marks (%s); %s left out, since not every sample has them (%s takes them and "
+                "masks what is missing)",
                 len(samples),
                 len(marks),
                 ", ".join(marks),
                 some(left, 6),
+                option("marks", ALL_MARKS),
             )
     track_positions(chromatin, samples, marks, masked=setup["masked"])
     return samples, marks

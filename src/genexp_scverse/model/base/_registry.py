@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genexp_scverse._errors import InputError
+from genexp_scverse._errors import InputError, no_such
 from genexp_scverse.model.base import _save
 from genexp_scverse.model.base._model import GeneModel
 
@@ -39,8 +39,7 @@ def model_class(name: str) -> type[GeneModel]:
     """
     package = importlib.import_module("genexp_scverse.model")
     if name not in package.MODELS:
-        msg = f"there is no model {name!r}: choose one of {', '.join(package.MODELS)}"
-        raise InputError(msg)
+        raise InputError(no_such("model", name, package.MODELS))
     return getattr(package, name)
 
 

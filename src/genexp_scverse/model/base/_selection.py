@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from genexp_scverse import schema
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, no_such, some
 from genexp_scverse.model.base._registration import split_values
 
 if TYPE_CHECKING:
@@ -22,10 +22,17 @@ def chosen_samples(mdata: MuData, setup: dict, samples: Sequence[str] | str | No
         names = [samples] if isinstance(samples, str) else list(samples)
         rna = mdata.mod.get(setup["modalities"][schema.RNA])
         known = {*setup["samples"], *([] if rna is None else rna.var["sample"].astype(str))}
-        # a model of tracks checks names against the tracks
-        if not names or (not setup["marks"] and set(names) - known):
-            msg = f"there is no sample {some(names)}: the model and the MuData have {some(sorted(known), 6)}"
+        chromatin = mdata.mod.get(setup["modalities"][schema.CHROMATIN])
+        if setup["marks"] and chromatin is not None and not setup["genome"]:
+            known = set(chromatin.var["sample"].astype(str))
+        if not names:
+            msg = f"samples names none: there are {some(sorted(known), 6)}; give None for all"
             raise InputError(msg)
+        # the tracks of a genome store are looked up where they are read
+        unknown = [] if setup["marks"] and setup["genome"] else [n for n in names if n not in known]
+        if unknown:
+            where = "with tracks" if setup["marks"] else "in the model or the MuData"
+            raise InputError(no_such("sample", unknown[0], sorted(known), where=where))
         return names
     mods = setup["modalities"]
     if setup["marks"]:
@@ -53,8 +60,7 @@ def chosen_rows(mdata: MuData, setup: dict, split: str | None, indices: Any) -> 
         if chosen.dtype.kind in "OUS":
             at = mdata.obs_names.get_indexer(chosen)
             if (at < 0).any():
-                msg = f"the MuData has no gene {some(chosen[at < 0])}: genes are named as in mdata.obs_names"
-                raise InputError(msg)
+                raise InputError(no_such("gene", chosen[at < 0][0], mdata.obs_names, where="in the MuData"))
             chosen = at
         elif chosen.dtype == bool or chosen.min() < -len(rows) or chosen.max() >= len(rows):
             msg = f"indices must be positions from 0 to {len(rows) - 1}, or gene ids"

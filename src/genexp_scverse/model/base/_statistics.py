@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genexp_scverse import pp, schema
-from genexp_scverse._errors import InputError
+from genexp_scverse._errors import InputError, option
 from genexp_scverse._logging import logger
 from genexp_scverse._tracks import few_of
 from genexp_scverse.model.base._registration import split_values
@@ -45,13 +45,19 @@ def fit_statistics(mdata: MuData, setup: dict, transform: str) -> dict[str, Any]
     """
     samples = setup["samples"]
     training = np.flatnonzero(split_values(mdata, setup["split_key"]) == "train")
+    if setup["modalities"][schema.RNA] not in mdata.mod:
+        msg = (
+            f'the MuData has no expression to learn from (no modality "{setup["modalities"][schema.RNA]}"): build it '
+            f"with {option('expression')}"
+        )
+        raise InputError(msg)
     level, label = targets(mdata, setup["modalities"][schema.RNA], samples, {})
     level, label = level[training], label[training]
     fitted: dict[str, Any] = {"thresholds": {}, "level_mean": {}, "level_std": {}}
     for j, sample in enumerate(samples):
         y = level[:, j][~np.isnan(level[:, j])].astype(np.float64)
         if np.isinf(y).any():
-            msg = f"{int(np.isinf(y).sum())} levels of sample {sample!r} are infinite: mend or drop these genes"
+            msg = f"{int(np.isinf(y).sum())} levels of sample {sample!r} are infinite: correct or drop these genes"
             raise InputError(msg)
         if not len(y) and (setup["target"] == "expression" or np.isnan(label[:, j]).all()):
             msg = (
@@ -110,7 +116,7 @@ def measured_pairs(mdata: MuData, setup: dict, thresholds: dict[str, float]) -> 
     if setup["target"] != "expression" and len(np.unique(label[has_label & (split == "train")[:, None]])) < 2:
         msg = (
             "all training genes have the same label, so there is nothing to tell apart: check the expression of the "
-            'training genes, or train with target="expression"'
+            "training genes, or train with " + option("target", "expression")
         )
         raise InputError(msg)
     _warn_of_other_labels(mdata, setup, label)
@@ -179,21 +185,27 @@ def thresholds_of(mdata: MuData, setup: dict, fitted: dict, samples: list[str]) 
     return thresholds
 
 
-def warn_of_units(mdata: MuData, setup: dict, samples: list[str]) -> None:
-    """Say when a sample's expression has another unit than it had in training."""
+def of_other_units(mdata: MuData, setup: dict, samples: list[str]) -> list[str]:
+    """Name the samples whose levels are in another unit than those that the model learned, and say so."""
     rna = mdata.mod.get(setup["modalities"][schema.RNA])
-    if rna is None:
-        return
+    if rna is None or setup["target"] == "label":
+        return []
     now = dict(zip(rna.var["sample"].astype(str), rna.var["unit"].astype(str), strict=True))
+    others = []
     for sample in samples:
-        trained = setup["units"].get(sample)
-        if trained is not None and now.get(sample, trained) != trained:
-            logger.warning(
-                "sample %r was in %s when the model was trained and is in %s here: levels and labels do not compare",
-                sample,
-                trained,
-                now[sample],
-            )
+        learned = [setup["units"][sample]] if sample in setup["units"] else sorted(set(setup["units"].values()))
+        here = now.get(sample)
+        if here is None or here == "label" or not learned or learned == [here]:
+            continue
+        others.append(sample)
+        logger.warning(
+            "sample %r is in %s here and the levels that the model learned were in %s: levels do not compare, so r2, "
+            "mse and mae are left empty; correlations and ranks do",
+            sample,
+            here,
+            " and ".join(learned),
+        )
+    return others
 
 
 def _fit_scaler(bins, scales: list[str], marks: list[str], samples: list[str], rows, tracks, transform: str) -> dict:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import logging
 import time
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
 from mudata import MuData
-from scvi.train import TrainRunner
+from scvi.train import Trainer, TrainRunner
 
-from genexp_scverse._errors import InputError
+from genexp_scverse._errors import InputError, no_such, option
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import _save
 from genexp_scverse.model.base._data import PairBatches, PairData, ReadAhead
@@ -43,8 +45,6 @@ TRAINING = {
 }
 """Defaults of :meth:`TorchGeneModel.train`; a setting may change them under its key ``train``, and there under
 ``trainer`` the arguments of the trainer."""
-
-CHOICES = {"optimizer": ("adamw", "adam", "sgd"), "schedule": ("one_cycle", "constant", "inverse")}
 
 
 class TorchGeneModel(GeneModel):
@@ -143,20 +143,11 @@ class TorchGeneModel(GeneModel):
             **of_setting,
             **{k: v for k, v in given.items() if v is not None},
         }
-        if unwanted := [k for k in trainer_kwargs if k.startswith("early_stopping_")]:
-            msg = f"train takes no {unwanted[0]}: the score is that of the validation genes; see patience"
-            raise InputError(msg)
-        for name in ("max_epochs", "batch_size"):
-            if options[name] < 1:
-                msg = f"{name}={options[name]} leaves nothing to train: give 1 or more"
-                raise InputError(msg)
+        self._check_training(trainer_kwargs)
+        check_devices(accelerator, devices)
         if optimizer in ("adam", "sgd") and weight_decay is None:
             # the decay of AdamW's default is decoupled from the gradient and far too strong here
             options["weight_decay"] = 0.0
-        for name, known in CHOICES.items():
-            if options[name] not in known:
-                msg = f"{name}={options[name]!r} is not known: choose one of {', '.join(known)}"
-                raise InputError(msg)
         mdata = self._data(None)
         fitted = self.fitted_.copy()
         train, valid = self._fit_statistics(mdata)
@@ -214,20 +205,35 @@ class TorchGeneModel(GeneModel):
         Raises
         ------
         InputError
-            When several samples are possible and none is named.
+            When several samples are possible and none is named, or the network has no such layer.
         """
         self._need_trained()
         mdata = self._data(mdata)
         names = chosen_samples(mdata, self.setup_, samples)
         if len(names) != 1:
-            msg = f"name one sample of {', '.join(names)}: get_latent_representation(samples={names[0]!r})"
+            msg = f"there are several samples, {', '.join(names)}: name one, {option('samples', names[0])}"
             raise InputError(msg)
         tables = self._tables(mdata, names)
         pairs = np.stack([np.arange(mdata.n_obs), np.zeros(mdata.n_obs, int)], axis=1)
-        latent = self._forward(tables, pairs, ("latent",))["latent"]
+        latent = self._forward(tables, pairs, ("latent",)).get("latent")
+        if latent is None:
+            msg = f"the network of {type(self).__name__} gives no hidden layer as a latent: take another model"
+            raise InputError(msg)
         if key_added is not None:
             self._holder(mdata).obsm[key_added] = latent
         return latent
+
+    def _check_training(self, given: Mapping[str, Any]) -> None:
+        """Raise for an argument of ``train`` that neither this model nor the trainer has."""
+        if unwanted := [k for k in given if k.startswith("early_stopping_")]:
+            msg = f"train takes no {unwanted[0]}: the score is that of the validation genes; see patience"
+            raise InputError(msg)
+        own = {k for k, p in inspect.signature(self._run).parameters.items() if p.kind is p.KEYWORD_ONLY}
+        trainer = [inspect.signature(each).parameters for each in (Trainer, lightning.Trainer)]
+        ours = [k for k in inspect.signature(self.train).parameters if not k.endswith("kwargs")]
+        unknown = [k for k in given if k not in own.union(*trainer)]
+        if unknown:
+            raise InputError(no_such("argument", unknown[0], ours, where=f"of {type(self).__name__}.train"))
 
     def _holder(self, mdata: MuData) -> AnnData:
         """Return what arrays of all genes are written to: chromatin, or dna where that is not there or not read."""
@@ -379,6 +385,33 @@ def _quiet() -> Iterator[None]:
         finally:
             for each, level in zip(loggers, levels, strict=True):
                 each.setLevel(level)
+
+
+def check_devices(accelerator: str, devices: Any = "auto") -> None:
+    """Raise when PyTorch does not find what a training is to run on."""
+    gpus = torch.cuda.device_count()
+    mps = int(torch.backends.mps.is_available())
+    there = {"auto": gpus or mps or 1, "cpu": 1, "gpu": gpus or mps, "cuda": gpus, "mps": mps}
+    if not there[accelerator]:
+        msg = f"{option('accelerator', accelerator)}: PyTorch finds none on this machine, take auto or cpu"
+        raise InputError(msg)
+    if isinstance(devices, str) and devices != "auto":
+        parts = [p.strip() for p in devices.split(",")]
+        if not all(p.lstrip("-").isdigit() for p in parts):
+            msg = f"devices={devices!r} is not possible: give a number of devices, a list of their numbers, or 'auto'"
+            raise InputError(msg)
+        devices = int(parts[0]) if len(parts) == 1 else [int(p) for p in parts]
+    if devices == "auto":
+        return
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not gpus and not mps)
+    if isinstance(devices, list):
+        fits = not on_cpu and len(devices) > 0 and all(0 <= d < there[accelerator] for d in devices)
+    else:
+        fits = (devices == -1 and not on_cpu) or (devices >= 1 and (on_cpu or devices <= there[accelerator]))
+    if not fits:
+        found = "a CPU takes a number of processes, 1 or more" if on_cpu else f"there are {there[accelerator]}"
+        msg = f"devices={devices!r} is not possible: {found}; give 'auto' for what is there"
+        raise InputError(msg)
 
 
 def _as_the_first_process(module: torch.nn.Module) -> None:

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC, LinearSVR
 
-from genexp_scverse.model.base import Limit
+from genexp_scverse.model.base import Choice, Limit
 from genexp_scverse.model.baseline._sklearn_model import SklearnModel
 
 
@@ -39,7 +39,7 @@ class Linear(SklearnModel):
     """
 
     name = "linear"
-    limits: ClassVar[dict[str, Limit]] = {"n_pooled": Limit(1), "c": Limit(1e-12, whole=False)}
+    limits: ClassVar[dict[str, Limit | Choice]] = {"n_pooled": Limit(1), "c": Limit(1e-12, whole=False)}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class LinearSVM(SklearnModel):
     """
 
     name = "linear_svm"
-    limits: ClassVar[dict[str, Limit]] = {"n_pooled": Limit(1), "c": Limit(1e-12, whole=False)}
+    limits: ClassVar[dict[str, Limit | Choice]] = {"n_pooled": Limit(1), "c": Limit(1e-12, whole=False)}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class RandomForest(SklearnModel):
     """
 
     name = "random_forest"
-    limits: ClassVar[dict[str, Limit]] = {
+    limits: ClassVar[dict[str, Limit | Choice]] = {
         "n_pooled": Limit(1),
         "n_trees": Limit(1),
         "min_leaf": Limit(1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from genexp_scverse.model.base import Limit, TorchGeneModel
+from genexp_scverse.model.base import Choice, Limit, TorchGeneModel
 from genexp_scverse.model.deepchrome._module import DeepChromeModule
 
 
@@ -54,7 +54,7 @@ class DeepChrome(TorchGeneModel):
     """
 
     name = "deepchrome"
-    limits: ClassVar[dict[str, Limit]] = {
+    limits: ClassVar[dict[str, Limit | Choice]] = {
         "n_filters": Limit(1),
         "kernel_size": Limit(1),
         "pool_size": Limit(1),

@@ -13,7 +13,7 @@ import pandas as pd
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.model.base import GeneModel, Limit, _save, load
+from genexp_scverse.model.base import Choice, GeneModel, Limit, _save, load
 from genexp_scverse.model.base._making import Recipe, new_model, read_recipe, taken_options, train_whole
 from genexp_scverse.model.base._selection import chosen_rows, chosen_samples
 from genexp_scverse.model.base._statistics import level_scale
@@ -81,7 +81,7 @@ class Ensemble(GeneModel):
     name = "ensemble"
     reads: ClassVar[tuple[str, ...]] = (schema.CHROMATIN, schema.DNA)
     required: ClassVar[tuple[str, ...]] = ()
-    limits: ClassVar[dict[str, Limit]] = {"n_members": Limit(1)}
+    limits: ClassVar[dict[str, Limit | Choice]] = {"n_members": Limit(1)}
     members: list[GeneModel]
 
     @classmethod
@@ -269,6 +269,8 @@ class Ensemble(GeneModel):
         # what no member reads need not be there when predicting
         for key in ("features", "dna"):
             self.setup_[key] = next((m.setup_[key] for m in members if m.setup_["features"]), type(self.setup_[key])())
+        # bases are read by members alone, and other data given to the ensemble are set up for them
+        self.setup_["codes"] = next((m.setup_["codes"] for m in members if m.setup_["codes"]), None)
         return members
 
     def _check_taken(self, taken: Sequence[GeneModel], made: list[GeneModel]) -> None:

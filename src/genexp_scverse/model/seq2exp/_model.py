@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from genexp_scverse import schema
+from genexp_scverse._checks import Choice
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import Limit
@@ -27,12 +28,6 @@ PRIOR = {"soft": (0.1, 1.0), "hard": (0.2, 0.1), "none": (0.1, 1.0)}
 """Mean and strength where none is given. Draws from a weak prior are near 0 or 1: about the mean of them is open."""
 CLOSED, OPENED = 1e-3, 0.999
 """Mean of the mask beyond which it is said to have collapsed."""
-CHOICES = {
-    "generator_reads": ("both", "sequence"),
-    "join": ("product", "sum"),
-    "readout": ("both", "center"),
-    "mask": ("soft", "hard", "none"),
-}
 _PUBLISHED = {
     "target": "expression",
     "stranded": False,
@@ -164,7 +159,11 @@ class Seq2ExpModel(MaskOutputs):
     reads: ClassVar[tuple[str, ...]] = (schema.CHROMATIN, schema.DNA)
     required: ClassVar[tuple[str, ...]] = ()
     sequence: ClassVar[bool] = True
-    limits: ClassVar[dict[str, Limit]] = {
+    limits: ClassVar[dict[str, Limit | Choice]] = {
+        "generator_reads": Choice(("both", "sequence")),
+        "join": Choice(("product", "sum")),
+        "readout": Choice(("both", "center")),
+        "mask": Choice(("soft", "hard", "none")),
         "width": Limit(1),
         "n_layers": Limit(1),
         "kernel_size": Limit(1),
@@ -244,10 +243,6 @@ class Seq2ExpModel(MaskOutputs):
 
     def _network(self) -> Seq2ExpModule:
         hyper, setup = self.hyperparameters_, self.setup_
-        for name, known in CHOICES.items():
-            if hyper[name] not in known:
-                msg = f"{name}={hyper[name]!r} is not known: choose one of {', '.join(known)}"
-                raise InputError(msg)
         if hyper["hardens"][0] > hyper["hardens"][1]:
             msg = f"hardens={hyper['hardens']} ends before it begins: give the earlier share of the training first"
             raise InputError(msg)

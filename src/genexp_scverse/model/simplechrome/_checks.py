@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from genexp_scverse._checks import Choice
 from genexp_scverse._errors import InputError, some
 
 CHOICES = {
-    "mode": ("joint", "two_stage"),
-    "combine": ("attention", "mean", "concatenation"),
-    "likelihood": ("auto", "normal", "poisson", "nb", "tanh"),
+    "mode": Choice(("joint", "two_stage")),
+    "combine": Choice(("attention", "mean", "concatenation")),
+    "likelihood": Choice(("auto", "normal", "poisson", "nb", "tanh")),
 }
-
-
-def check_choices(hyper: Mapping[str, Any]) -> None:
-    """Raise for a word that is not known."""
-    for name, known in CHOICES.items():
-        if hyper[name] not in known:
-            msg = f"{name}={hyper[name]!r} is not known: choose one of {', '.join(known)}"
-            raise InputError(msg)
 
 
 def chosen_likelihood(hyper: Mapping[str, Any], setup: Mapping[str, Any]) -> str:

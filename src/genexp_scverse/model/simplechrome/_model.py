@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from genexp_scverse._checks import Choice
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import Limit
@@ -16,7 +17,7 @@ from genexp_scverse.model.base._data import PairBatches
 from genexp_scverse.model.base._registration import split_values
 from genexp_scverse.model.base._statistics import standardised
 from genexp_scverse.model.base._tables import GeneTables
-from genexp_scverse.model.simplechrome._checks import check_choices, chosen_likelihood
+from genexp_scverse.model.simplechrome._checks import CHOICES, chosen_likelihood
 from genexp_scverse.model.simplechrome._context import ContextTables, RefreshLatents, encoded
 from genexp_scverse.model.simplechrome._module import SimpleChromeModule
 from genexp_scverse.model.simplechrome._outputs import LatentOutputs
@@ -104,7 +105,8 @@ class SimpleChromeVAE(LatentOutputs):
 
     name = "simplechrome"
     module: SimpleChromeModule
-    limits: ClassVar[dict[str, Limit]] = {
+    limits: ClassVar[dict[str, Limit | Choice]] = {
+        **CHOICES,
         "n_latent": Limit(1),
         "n_neighbors": Limit(1),
         "n_heads": Limit(1),
@@ -182,7 +184,6 @@ class SimpleChromeVAE(LatentOutputs):
 
     def _network(self) -> SimpleChromeModule:
         hyper, setup = self.hyperparameters_, self.setup_
-        check_choices(hyper)
         network = {
             k: v for k, v in hyper.items() if k not in ("stranded", "transform", "mode", "neighbors", "shrinkage")
         }
