@@ -236,7 +236,7 @@ def test_the_entry_point_says_errors_in_one_line(genexp, tmp_path):
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        f"genexp predict: {tmp_path / 'none.h5mu'} does not exist: make it with gx.io.build_mudata or `genexp build`"
+        f"genexp predict: {tmp_path / 'none.h5mu'} does not exist: make it with genexp build"
     ]
 
 

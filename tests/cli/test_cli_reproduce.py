@@ -304,7 +304,7 @@ def test_one_model_of_several_cells(folder, tmp_path, caplog):
         (["--cells", "E003", "--base-url", "http://127.0.0.1:1"], "--data reads a folder and --base-url fetches"),
         (
             ["--cells", "E003", "--models", "Deepchrome"],
-            "there is no model 'Deepchrome': choose one of AttentiveChrome, DeepChrome",
+            "there is no model 'Deepchrome': it has 'AttentiveChrome', 'DeepChrome'",
         ),
         (["--cells", "E003", "--settings", "papr"], "--settings papr: DeepChrome, Linear have the settings"),
         (["--cells", "E003", "--settings", ","], "choose from them"),

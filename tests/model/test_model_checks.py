@@ -14,6 +14,7 @@ from small_models import FAST, make_mdata, make_model
 
 import genexp_scverse as gx
 from genexp_scverse import InputError
+from genexp_scverse._checks import Limit
 
 
 @pytest.mark.parametrize(
@@ -41,8 +42,11 @@ def test_impossible_hyperparameters_are_said(name, arguments, message):
 def test_every_numeric_hyperparameter_has_a_limit(name):
     cls = gx.model.model_class(name)
     numeric = {k for k, v in cls.defaults().items() if isinstance(v, int | float | list) and not isinstance(v, bool)}
-    assert {k for k, limit in cls.limits.items() if not limit.optional} == numeric
-    assert all(cls.defaults()[k] is None for k, limit in cls.limits.items() if limit.optional)
+    limits = {k: limit for k, limit in cls.limits.items() if isinstance(limit, Limit)}
+    assert {k for k, limit in limits.items() if not limit.optional} == numeric
+    assert all(cls.defaults()[k] is None for k, limit in limits.items() if limit.optional)
+    words = {k: limit for k, limit in cls.limits.items() if not isinstance(limit, Limit)}
+    assert all(cls.defaults()[k] in choice.known for k, choice in words.items())
 
 
 @pytest.mark.parametrize("name", list(gx.model.MODELS))
@@ -110,7 +114,7 @@ def test_unknown_samples_of_a_dna_model_are_refused():
     model = make_model("Linear", mdata, setup={"modalities": {"chromatin": None}})
     with pytest.raises(InputError, match="there is no sample 'ZZ'"):
         model.predict(samples="ZZ")
-    with pytest.raises(InputError, match="there is no sample"):
+    with pytest.raises(InputError, match="samples names none"):
         model.predict(samples=[])
 
 

@@ -170,7 +170,7 @@ def test_the_rank_is_that_of_a_finite_sample():
 def test_intervals_that_cannot_be_given_are_said(shared, caplog):
     model = of_linear(shared)
     for coverage in (0, 1, 90):
-        with pytest.raises(InputError, match="is no share of genes"):
+        with pytest.raises(InputError, match="is not possible: give a number above 0, below 1"):
             model.predict_interval(coverage=coverage)
     with pytest.raises(InputError, match=r"coverage=0.999 needs at least 999 measured validation genes"):
         model.predict_interval(coverage=0.999)
@@ -245,7 +245,7 @@ def test_what_no_member_reads_need_not_be_there():
         ({"n_filters": 3}, "is no model: give a name such as"),
         (7, "is no model"),
         ({"model": "Linear", "n_filters": 3}, "there is no argument 'n_filters' of Linear"),
-        ({"model": "DeepChrome", "setting": "papr"}, "DeepChrome has no setting 'papr'"),
+        ({"model": "DeepChrome", "setting": "papr"}, "there is no setting 'papr' of DeepChrome"),
         ({"model": "DeepChrome", "dropout": 2}, "dropout=2 is not possible"),
     ],
 )

@@ -131,7 +131,7 @@ def test_curves_are_means_and_bands_are_ranges(curve):
 def test_a_sample_must_be_chosen(curve):
     with pytest.raises(InputError, match=r"holds 2 samples \('K562', 'H1'\): choose one with sample="):
         gx.pl.learning_curve(curve)
-    with pytest.raises(InputError, match="no sample 'Z': its samples are 'K562', 'H1'"):
+    with pytest.raises(InputError, match="there is no sample 'Z' in the table: it has 'K562', 'H1'"):
         gx.pl.learning_curve(curve, sample="Z")
     with pytest.raises(InputError, match="no numeric column 'r2'"):
         gx.pl.learning_curve(curve, "r2", sample="H1")

@@ -99,7 +99,7 @@ def test_modalities_of_other_names_are_found_again():
 
 @pytest.mark.parametrize(("name", "said"), [("Seq2ExpModel", "reads DNA in the window"), ("Linear", "features of the")])
 def test_dna_that_is_not_there_is_said_before_anything_is_trained(whole, name, said):
-    model = make_model(name, whole, train=False)
+    model = make_model(name, whole, setup={}, train=False)
     for function in (gx.tl.ablate_marks, gx.tl.leave_one_sample_out):
         with pytest.raises(InputError, match=said):
             function(model, make_mdata(n_genes=120))

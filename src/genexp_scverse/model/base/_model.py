@@ -112,7 +112,7 @@ class GeneModel(SavedModel):
         mdata: MuData | None = None,
         *,
         split: str | None = None,
-        indices: Sequence[int] | Sequence[str] | None = None,
+        indices: Sequence[int] | Sequence[str] | int | None = None,
         samples: Sequence[str] | str | None = None,
         layer_key: str | None = None,
     ) -> pd.DataFrame:

@@ -13,8 +13,9 @@ from genexp_scverse import schema
 from genexp_scverse._checks import check_methods, checked
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
-from genexp_scverse.model.base._registration import arguments_of, array_fields, resolve_setup
+from genexp_scverse.model.base._registration import arguments_of, array_fields, resolve_setup, track_positions
 from genexp_scverse.model.base._selection import chosen_samples
+from genexp_scverse.model.base._sources import tracks_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -134,6 +135,10 @@ class RegisteredModel(BaseModelClass):
         setup = self.setup_
         schema.validate(mdata)
         arguments = {**arguments_of(setup), "samples": chosen_samples(mdata, setup, None)}
+        chromatin = tracks_of(mdata, setup) if setup["marks"] else None
+        if chromatin is not None:
+            # what the model reads is not what was typed: a mark that is nowhere is lacking, not mistyped
+            track_positions(chromatin, arguments["samples"], setup["marks"], masked=setup["masked"])
         if setup["modalities"][schema.RNA] not in mdata.mod:
             # genes to predict need not be measured
             arguments["modalities"].pop(schema.RNA, None)

@@ -255,7 +255,6 @@ def track_positions(chromatin: AnnData, samples: list[str], marks: list[str], *,
     Raises when one is missing; if `masked`, that is -1, and raises for a sample without any mark.
     """
     at = {(s, m): i for i, (s, m) in enumerate(zip(chromatin.var["sample"], chromatin.var["mark"], strict=True))}
-    there = list(dict.fromkeys(chromatin.var["mark"].astype(str)))
     for sample in samples:
         if not any(str(s) == sample for s in chromatin.var["sample"]):
             known = dict.fromkeys(chromatin.var["sample"].astype(str))
@@ -263,8 +262,6 @@ def track_positions(chromatin: AnnData, samples: list[str], marks: list[str], *,
         missing = [m for m in marks if (sample, m) not in at]
         if not missing or (masked and len(missing) < len(marks)):
             continue
-        if unknown := [m for m in marks if m not in there]:
-            raise InputError(no_such("mark", unknown[0], there, where="in the MuData"))
         shared = [m for m in marks if m not in missing]
         ways = f"train with {_each('marks', shared)}, which it has, or " if shared else ""
         msg = (
@@ -314,6 +311,9 @@ def _samples_and_marks(mdata: MuData, chromatin: AnnData, setup: dict) -> tuple[
         raise InputError(no_such("sample", unknown[0], there, where="with tracks"))
     of = {s: list(dict.fromkeys(var["mark"][var["sample"].astype(str) == s].astype(str))) for s in samples}
     marks = setup["marks"]
+    known = dict.fromkeys(var["mark"].astype(str))
+    if unknown := [m for m in marks or () if m not in known]:
+        raise InputError(no_such("mark", unknown[0], known, where="in the MuData"))
     if setup["masked"]:
         marks = list(dict.fromkeys(m for s in samples for m in of[s]))
         lacking = [f"{s}.{m}" for s in samples for m in marks if m not in of[s]]

@@ -155,7 +155,7 @@ class Ensemble(GeneModel):
         *,
         coverage: float = 0.9,
         split: str | None = None,
-        indices: Sequence[int] | Sequence[str] | None = None,
+        indices: Sequence[int] | Sequence[str] | int | None = None,
         samples: Sequence[str] | str | None = None,
     ) -> pd.DataFrame:
         r"""Predict levels with intervals that hold the measured level of a new gene with a stated probability.

@@ -91,7 +91,7 @@ class LatentOutputs(TorchGeneModel):
         *,
         samples: str | None = None,
         split: str | None = None,
-        indices: Sequence[int] | Sequence[str] | None = None,
+        indices: Sequence[int] | Sequence[str] | int | None = None,
         units: str = "scaled",
         key_added: str | None = None,
     ) -> np.ndarray:
