@@ -276,10 +276,7 @@ def test_scales_and_units_that_differ_are_refused_or_said(name, caplog):
     other = mdata.copy()
     other["rna"].var["unit"] = ["tpm", "rpkm"]
     model.evaluate(other)
-    assert (
-        "sample 'B' is in rpkm here and the levels that the model learned were in tpm"
-        in caplog.text
-    )
+    assert "sample 'B' is in rpkm here and the levels that the model learned were in tpm" in caplog.text
     assert "sample 'A' is in" not in caplog.text
 
 

@@ -65,7 +65,8 @@ seed_number = number(NUMBERS["seed"])
 kmer = number(Limit(0, 8))
 """A length of k-mers, or 0 for none."""
 rate = number(NUMBERS["lr"])
-share = number(NUMBERS["coverage"], "share above 0 and below 1")
+share = number(Limit(0, 1, whole=False), "share from 0 to 1")
+inner_share = number(NUMBERS["coverage"], "share above 0 and below 1")
 
 
 def check_model(name: str) -> None:
@@ -124,18 +125,6 @@ class Parser(argparse.ArgumentParser):
                 parser.error(no_such("option", name, options))
             parser.error(f"{unknown[0]!r} is one argument too many: see {parser.prog} --help")
         return found
-
-
-def share(text: str) -> float:
-    """Read a share, 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        msg = f"{text!r} is no share from 0 to 1"
-        raise argparse.ArgumentTypeError(msg)
-    return value
 
 
 def named_columns(text: str | None) -> list[str] | dict[str, str] | None:

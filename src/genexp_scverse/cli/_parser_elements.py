@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genexp_scverse._checks import Limit
-from genexp_scverse.cli._arguments import MODEL, MUDATA, SAMPLE, count, later, number, share
+from genexp_scverse.cli._arguments import MODEL, MUDATA, SAMPLE, count, inner_share, later, number
 
 
 def add_elements(commands) -> None:
@@ -38,7 +38,7 @@ def add_elements(commands) -> None:
         metavar="X",
         help="keep positions with a mask from X on; by default 0.5",
     )
-    kept.add_argument("--top", type=share, metavar="X", help="keep this share of all positions instead, by rank")
+    kept.add_argument("--top", type=inner_share, metavar="X", help="keep this share of all positions instead, by rank")
     p.add_argument(
         "--merge-gap",
         type=count,
