@@ -39,4 +39,5 @@ def stored(mdata, values, *, key="mask", std=None):
         if std is not None:
             chromatin.obsm[f"{name}_std"] = np.asarray(std, dtype=np.float32)
     chromatin.uns[key] = dict(chromatin.uns["window"]) | {"samples": list(several)}
+    gx.schema.name_axes(chromatin)
     return mdata

@@ -25,7 +25,58 @@ def on_disk(array: Any) -> bool:
     >>> on_disk(np.zeros((2, 3)))
     False
     """
+    array = getattr(array, "stored", array)
     return not isinstance(array, np.ndarray) or mapped(array) is not None
+
+
+class Aligned:
+    """An array of genes x tracks x ... with its tracks put in order, or gathered, as it is read; nothing is copied.
+
+    Parameters
+    ----------
+    stored
+        The array as it lies in memory or in a file.
+    index
+        Place in `stored` of every track, one row for all genes or one for each group of them; -1 is read as NaN.
+    group
+        Row of `index` for every gene, None where there is one for all.
+
+    Examples
+    --------
+    >>> array = Aligned(np.arange(6.0).reshape(2, 3, 1), np.array([[2, 0]]))
+    >>> array.shape, rows_of(array, np.array([1, 0])).tolist()
+    ((2, 2, 1), [[[5.0], [3.0]], [[2.0], [0.0]]])
+    """
+
+    def __init__(self, stored: Any, index: np.ndarray, group: np.ndarray | None = None):
+        self.stored, self.index, self.group = stored, index, group
+        self.shape = (stored.shape[0], index.shape[1], *stored.shape[2:])
+        self.dtype, self.ndim, self.chunks = stored.dtype, stored.ndim, getattr(stored, "chunks", None)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        genes, tracks, *rest = (*key, slice(None))[: max(2, len(key))] if isinstance(key, tuple) else (key, slice(None))
+        rows, of = np.arange(self.shape[0])[genes], np.arange(self.shape[1])[tracks]
+        whole = self._read(np.atleast_1d(rows), np.atleast_1d(of))
+        whole = whole[(0 if rows.ndim == 0 else slice(None), 0 if of.ndim == 0 else slice(None))]
+        return whole[(*(slice(None),) * (rows.ndim + of.ndim), *rest)] if rest else whole
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def _read(self, rows: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        group = np.zeros(len(rows), int) if self.group is None else self.group[rows]
+        index = self.index[:, tracks]
+        used = np.unique(index[np.unique(group)])
+        used = used[used >= 0]
+        if not len(used):
+            return np.full((len(rows), len(tracks), *self.shape[2:]), np.nan, self.dtype)
+        x = rows_of(self.stored, rows, used)
+        at = np.searchsorted(used, index)
+        at[index < 0] = 0
+        x = x[:, at[0]] if len(at) == 1 else x[np.arange(len(rows))[:, None], at[group]]
+        if (index < 0).any():
+            x[(index < 0)[group]] = np.nan
+        return x
 
 
 def rows_of(array: Any, rows: np.ndarray, tracks: np.ndarray | None = None) -> np.ndarray:

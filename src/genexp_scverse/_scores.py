@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from genexp_scverse import _axes
 from genexp_scverse._chroms import match_chroms
 from genexp_scverse._errors import InputError, some
 from genexp_scverse.schema import CHROMATIN, DNA
@@ -99,6 +100,7 @@ def scores_of(mdata: MuData, key: str, sample: str | None = None) -> Scores:
             f"positions of {window['bin_size']}: store the scores again"
         )
         raise InputError(msg)
+    _axes.check_window(adata, name, about, of=sample)
     stds = [f"{key}_std"] if name == key else [f"{key}_std_{sample}", f"{name}_std"]
     spread = next((adata.obsm[k] for k in stds if k in adata.obsm), None)
     modality = next(m for m in (CHROMATIN, DNA) if m in mdata.mod and mdata.mod[m] is adata)
@@ -129,7 +131,8 @@ def store_scores(
     """Store scores of one sample, or of none, as :func:`scores_of` finds them, in place of older ones of this name."""
     drop_scores(mdata, key)
     adata = mdata.mod[modality]
-    adata.obsm[key] = np.asarray(values, dtype=np.float32)
+    sample = samples[0] if samples else None
+    _axes.put(adata, key, np.asarray(values, dtype=np.float32), window=window, of=sample)
     adata.uns[key] = {k: window[k] for k in _WINDOW} | {"samples": np.array([str(s) for s in samples], dtype=object)}
 
 
@@ -141,7 +144,7 @@ def drop_scores(mdata: MuData, key: str) -> None:
         if adata is None or not _describes(about):
             continue
         ends = ["", *(f"_{s}" for s in _samples(about))]
-        for array in [f"{key}{middle}{end}" for middle in ("", "_std") for end in ends]:
+        for array in [f"{key}{middle}{end}{of}" for middle in ("", "_std") for end in ends for of in ("", _axes.AXES)]:
             if array in adata.obsm:
                 del adata.obsm[array]
         del adata.uns[key]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from genexp_scverse import _axes
 from genexp_scverse._errors import InputError, no_such, some
 from genexp_scverse.schema import BINS, CHROMATIN
 
@@ -98,11 +99,14 @@ def tracks_of(mdata: MuData, windows: Any = None) -> Tracks | None:
                 f"windows are of {len(windows)} genes and the MuData has {mdata.n_obs}: use gx.io.genome_windows(mdata)"
             )
             raise InputError(msg)
+        if not np.array_equal(windows.genes, mdata.obs_names):
+            msg = "windows are of other genes than the MuData, or in another order: use gx.io.genome_windows(mdata)"
+            raise InputError(msg)
         return store_tracks(windows) if len(windows.tracks) else None
     chromatin = mdata.mod.get(CHROMATIN)
     if chromatin is None or BINS not in chromatin.obsm:
         return None
-    bins, window = chromatin.obsm[BINS], chromatin.uns.get("window")
+    bins, window = _axes.get(chromatin, BINS), _axes.window_of(chromatin, BINS)
     if window is not None:
         length = int(window["upstream"]) + int(window["downstream"])
         window = {k: int(window[k]) for k in ("upstream", "downstream")} | {

@@ -22,6 +22,7 @@ def scored(tmp_path_factory):
     chromatin.uns["two"] = chromatin.uns["two"] | {"samples": np.array(["A", "B"], dtype=object)}
     for sample in ("A", "B"):
         chromatin.obsm[f"two_{sample}"] = chromatin.obsm["two"]
+    gx.schema.name_axes(mdata)
     gx.io.write_mudata(mdata, folder / "m.h5mu")
     return folder / "m.h5mu"
 

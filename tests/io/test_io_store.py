@@ -53,6 +53,7 @@ def make(dtype="float32"):
         window={"upstream": 30, "downstream": 20, "bin_size": 10, "stranded": True},
     )
     mdata["chromatin"].obsm["bins"] = bins[:, :2]
+    gx.schema.name_axes(mdata, "bins")
     mdata["chromatin"].obsm["X_deepchrome"] = rng.random((7, 3))
     mdata["chromatin"].varm["profile"] = rng.random((2, 5)).astype(np.float32)
     mdata["chromatin"].uns["binning"] = {"summary": "mean", "uncovered": "nan"}
@@ -61,6 +62,7 @@ def make(dtype="float32"):
     dna = anndata.AnnData(np.zeros((7, 0), np.float32), obs=pd.DataFrame(index=GENES))
     dna.obsm["codes"] = rng.integers(0, 5, (7, 50)).astype(np.uint8)
     dna.uns["window"] = {"upstream": 30, "downstream": 20, "stranded": True}
+    gx.schema.name_axes(dna)
     mdata.mod["dna"] = dna
     mdata.obs["split"] = pd.Categorical(["train"] * 5 + ["valid", np.nan], categories=["train", "valid", "test"])
     mdata.obsp["contacts"] = csr_matrix(np.triu(rng.random((7, 7)), 3))

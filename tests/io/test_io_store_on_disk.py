@@ -26,6 +26,7 @@ def mdata():
     mdata.obs["note"] = pd.Categorical(np.where(np.arange(mdata.n_obs) % 2, "odd", None))
     dna = AnnData(np.zeros((mdata.n_obs, 0), np.float32), obs=pd.DataFrame(index=mdata.obs_names))
     dna.obsm["codes"] = np.random.default_rng(0).integers(0, 5, (mdata.n_obs, 60)).astype(np.uint8)
+    gx.schema.name_axes(dna)
     whole = gx.io.assemble.assemble_mudata(mdata.obs, {**mdata.mod, "dna": dna})
     whole.obsp["neighbors"] = random_graph(mdata.n_obs, mdata.n_obs, 0.05, format="csr", random_state=0)
     whole.obsm["X_pca"] = np.random.default_rng(0).random((mdata.n_obs, 3))

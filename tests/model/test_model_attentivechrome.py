@@ -236,6 +236,7 @@ def test_attention_lies_as_the_bins_do():
     bins = unstranded["chromatin"].obsm["bins"]
     bins[minus] = bins[minus][:, :, ::-1]
     unstranded["chromatin"].uns["window"]["stranded"] = False
+    gx.schema.name_axes(unstranded, "bins")
     a, b = (make_model("AttentiveChrome", m).get_attention()["A"] for m in (stranded, unstranded))
     np.testing.assert_allclose(a.marks, b.marks, rtol=1e-5)
     np.testing.assert_allclose(a.bins[~minus], b.bins[~minus], rtol=1e-5)

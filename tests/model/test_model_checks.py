@@ -95,6 +95,7 @@ def with_dna(length: int):
     dna = ad.AnnData(np.zeros((80, 0), np.float32), obs=pd.DataFrame(index=mdata.obs_names))
     dna.obsm["codes"] = np.random.default_rng(0).integers(0, 4, (80, length)).astype(np.uint8)
     dna.uns["window"] = {"upstream": length // 2, "downstream": length // 2, "stranded": True}
+    gx.schema.name_axes(dna)
     whole = gx.io.assemble.assemble_mudata(mdata.obs, {**mdata.mod, "dna": dna})
     gx.pp.sequence_features(whole, k=2)
     return whole
@@ -154,6 +155,7 @@ def test_a_diverged_model_is_not_kept():
 def test_strands_that_are_none_are_refused_where_bins_are_turned():
     mdata = make_mdata(n_genes=60)
     mdata["chromatin"].uns["window"]["stranded"] = False
+    gx.schema.name_axes(mdata, "bins")
     mdata.obs["strand"] = np.where(mdata.obs["strand"] == "-", "-1", "1")
     with pytest.raises(InputError, match=r"strand.*holds '-1', '1'"):
         make_model("DeepChrome", mdata)

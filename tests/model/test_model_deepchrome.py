@@ -118,6 +118,7 @@ def test_default_turns_unstranded_bins_round():
     bins = unstranded["chromatin"].obsm["bins"]
     bins[minus] = bins[minus][:, :, ::-1]
     unstranded["chromatin"].uns["window"]["stranded"] = False
+    gx.schema.name_axes(unstranded, "bins")
     a, b = make_model("DeepChrome", stranded), make_model("DeepChrome", unstranded)
     pd.testing.assert_frame_equal(a.predict(), b.predict(), rtol=1e-6)
 
@@ -125,6 +126,7 @@ def test_default_turns_unstranded_bins_round():
 def test_an_asymmetric_window_cannot_be_turned_round():
     mdata = make_mdata(n_genes=60)
     mdata["chromatin"].uns["window"].update(upstream=1000, downstream=3000)
+    gx.schema.name_axes(mdata, "bins")
     with pytest.raises(InputError, match="cannot be turned round"):
         gx.model.DeepChrome(mdata, setting="paper").train(1, enable_progress_bar=False)
 

@@ -223,6 +223,7 @@ def test_what_no_member_reads_need_not_be_there():
     mdata = make_mdata(n_genes=80)
     dna = ad.AnnData(np.zeros((80, 0), np.float32), obs=pd.DataFrame(index=mdata.obs_names))
     dna.obsm["codes"] = np.random.default_rng(0).integers(0, 4, (80, 60)).astype(np.uint8)
+    gx.schema.name_axes(dna)
     whole = gx.io.assemble.assemble_mudata(mdata.obs, {**mdata.mod, "dna": dna})
     gx.pp.sequence_features(whole, k=1)
     network = gx.model.Ensemble(whole, model=NETWORK, n_members=1)

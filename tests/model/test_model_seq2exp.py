@@ -42,6 +42,7 @@ def motif_mdata(n_genes: int = 240, length: int = 320):
     )  # fmt: skip
     dna = AnnData(X=np.zeros((n_genes, 0), np.float32), obs=pd.DataFrame(index=names))
     dna.obsm["codes"], dna.uns["window"] = codes, {k: window[k] for k in ("upstream", "downstream", "stranded")}
+    gx.schema.name_axes(dna)
     whole = assemble_mudata(obs, {**mdata.mod, "dna": dna})
     whole.obs["split"] = np.repeat(["train", "valid", "test"], [n_genes - 80, 40, 40])
     return whole
@@ -133,6 +134,7 @@ def test_minus_genes_are_read_as_their_reverse_complement(genes):
     bins[minus] = bins[minus][:, :, ::-1]
     for name in ("dna", "chromatin"):
         plain[name].uns["window"] = {**plain[name].uns["window"], "stranded": False}
+    gx.schema.name_axes(plain, ["bins", "codes"])
     gx.model.Seq2ExpModel.setup_mudata(stranded)
     gx.model.Seq2ExpModel.setup_mudata(plain)
     pd.testing.assert_frame_equal(trained(stranded).predict(), trained(plain).predict(), rtol=1e-5)
@@ -232,6 +234,7 @@ def test_what_is_read_in_the_other_direction_is_said_in_that_of_the_window(genes
         array[minus] = (3 - array[minus] if key == "codes" else array[minus])[..., ::-1]
         turned[holder].obsm[key] = array
         turned[holder].uns["contact" if key == "contact" else "window"]["stranded"] = False
+    gx.schema.name_axes(turned, ["bins", "codes", "contact"])
     for name, mdata in (("stored", stored), ("turned", turned)):
         gx.model.Seq2ExpModel.setup_mudata(mdata)
         model = trained(mdata, stranded=False, contact="contact", blacklist="blacklist", resolution=16)
@@ -271,6 +274,7 @@ def test_contact_is_a_factor_of_the_mask_or_a_signal_of_it_as_published(genes, p
     counts[1] = 0
     about = {"upstream": 160, "downstream": 160, "bin_size": 64, "stranded": True}
     mdata["chromatin"].obsm["contact"], mdata["chromatin"].uns["contact"] = np.log10(1 + counts), about
+    gx.schema.name_axes(mdata)
     gx.model.Seq2ExpModel.setup_mudata(mdata, modalities={"dna": None})
     model = gx.model.Seq2ExpModel(
         mdata, contact="contact", published_signals=published, resolution=32, center=32, **SMALL

@@ -28,6 +28,7 @@ def genes():
     rna.layers["log"] = rna.X.copy()
     dna = AnnData(obs=pd.DataFrame(index=level.index), obsm={"codes": codes})
     dna.uns["window"] = {"upstream": 32, "downstream": 32, "stranded": True}
+    gx.schema.name_axes(dna)
     obs = pd.DataFrame({"chrom": "chr1", "tss": 1000 * np.arange(200), "strand": "+"}, level.index)
     mdata = assemble_mudata(obs, {"rna": rna, "dna": dna})
     mdata.obs["split"] = np.repeat(["train", "valid", "test"], [120, 40, 40])

@@ -259,6 +259,7 @@ def test_reconstruction_lies_as_the_bins_lie():
     bins = unstranded["chromatin"].obsm["bins"]
     bins[minus] = bins[minus][:, :, ::-1]
     unstranded["chromatin"].uns["window"]["stranded"] = False
+    gx.schema.name_axes(unstranded, "bins")
     a, b = (make_model("SimpleChromeVAE", m).reconstruct(samples="A") for m in (stranded, unstranded))
     b[minus] = b[minus][:, :, ::-1]
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

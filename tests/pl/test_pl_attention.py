@@ -49,6 +49,7 @@ def store(mdata, name, suffix="", samples=("K562",)):
     chromatin.obsm[f"{name}_bin_attention{suffix}"] = BINS
     chromatin.obsm[f"{name}_mark_attention{suffix}"] = SHARES
     chromatin.uns[f"{name}_attention"] = {"marks": np.array(MARKS), "samples": np.array(samples)}
+    gx.schema.name_axes(chromatin)
 
 
 def drawn(ax):

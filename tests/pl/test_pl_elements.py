@@ -119,6 +119,7 @@ def test_what_to_show(mdata):
     gx.pl.locus(mdata, "a", mask="mask", window=(900, 950))
     del mdata.obs["start"], mdata.obs["strand"]
     mdata["chromatin"].uns["window"]["stranded"] = mdata["chromatin"].uns["mask"]["stranded"] = False
+    gx.schema.name_axes(mdata, ["bins", "mask"])
     gx.pl.locus(mdata, "b", mask="mask")
 
 
@@ -164,6 +165,7 @@ def test_summary_without_tracks_or_elements(mdata):
     assert axes[3].get_title() == "no elements"
     assert axes[2].get_title() == "0 elements, 0.0 a gene"
     del mdata["chromatin"].uns["window"]
+    gx.schema.name_axes(mdata, "bins")
     assert [t.get_text() for t in gx.pl.elements(mdata, key="mask")[1].texts] == ["no tracks"]
     with pytest.raises(InputError, match="axes holds 1 axes, but there are 4 panels"):
         gx.pl.elements(mdata, key="mask", axes=[axes[0]])

@@ -31,6 +31,7 @@ def mdata():
         "units": "file",
         "scaler": {"transform": "auto", "marks": ["H3K27me3", "H3K4me3"], "divisors": [2.0, 0.5]},
     }
+    gx.schema.name_axes(mdata)
     yield mdata
     plt.close("all")
 

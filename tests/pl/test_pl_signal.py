@@ -36,6 +36,7 @@ def mdata():
     chromatin.uns["window"] = {"upstream": 600, "downstream": 400, "bin_size": 50, "stranded": True}
     mdata = md.MuData({"rna": rna, "chromatin": chromatin}, axis=0)
     mdata.obs["split"] = np.resize(["train", "test"], N)
+    gx.schema.name_axes(mdata)
     return mdata
 
 
@@ -132,6 +133,7 @@ def test_profile_x_is_the_distance_to_the_tss_in_kb(mdata):
     assert ax.get_xlabel() == "Distance to TSS (kb)"
     assert ax.get_lines()[-1].get_xdata() == [0, 0]
     mdata["chromatin"].uns["window"]["stranded"] = False
+    gx.schema.name_axes(mdata, "bins")
     assert "+ strand" in gx.pl.profile(mdata, sample="K562").get_xlabel()
 
 

@@ -33,6 +33,7 @@ def test_groups_stand_side_by_side_and_are_replaced_alone(tmp_path):
     first = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, index=["g0", "g1"])
     gx.pp.add_gene_features(mdata, first, key="one")
     mdata["dna"].obsm["codes"] = np.array([[0, 1, 2, 3], [1, 1, 1, 1]], np.uint8)
+    gx.schema.name_axes(mdata)
     gx.pp.sequence_features(mdata, k=None)
     gx.pp.promoter_activity(mdata, half_width=10)
     gx.pp.add_gene_features(mdata, first[["b"]] + 10, key="one")

@@ -21,6 +21,7 @@ def mdata_of(sequences: list[str], upstream: int | None = None, **features):
     if upstream is not None:
         dna.uns["window"] = {"upstream": upstream, "downstream": codes.shape[1] - upstream, "stranded": True}
     mdata = gx.io.from_bins(np.ones((len(genes), 1, 2)), genes=genes, marks=["H3K4me3"])
+    gx.schema.name_axes(dna)
     mdata.mod["dna"] = dna
     mdata.update()
     mdata.obs["chrom"] = "chr1"

@@ -232,6 +232,7 @@ def test_baselines_read_kmers_where_models_read_bare_dna(caplog):
     dna = AnnData(np.zeros((150, 0), np.float32), obs=pd.DataFrame(index=genes.index))
     dna.obsm["codes"] = codes.astype(np.uint8)
     dna.uns["window"] = {"upstream": 20, "downstream": 20, "stranded": True}
+    gx.schema.name_axes(dna)
     mdata = MuData({"rna": mdata["rna"], "dna": dna}, axis=0)
     mdata.obs = genes
     gx.pp.split_at_random(mdata)

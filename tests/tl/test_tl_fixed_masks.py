@@ -41,6 +41,7 @@ def test_positions_of_other_scores_are_taken():
     for size in (20, 5):
         mdata["chromatin"].obsm["mask"] = np.zeros((6, 200 // size), np.float32)
         mdata["chromatin"].uns["mask"] = window | {"bin_size": size}
+        gx.schema.name_axes(mdata, "mask")
         gx.tl.fixed_mask(mdata, "signal")
         gx.tl.fixed_mask(mdata, "signal", like="mask", key_added="other")
         fine, other = mask(mdata, "signal_mask"), mask(mdata, "other")
@@ -49,6 +50,7 @@ def test_positions_of_other_scores_are_taken():
         assert mdata["chromatin"].uns["other"]["bin_size"] == size
     mdata["chromatin"].obsm["mask"] = np.zeros((6, 8), np.float32)
     mdata["chromatin"].uns["mask"] = window | {"bin_size": 25}
+    gx.schema.name_axes(mdata, "mask")
     with pytest.raises(InputError, match=r"the bins of the tracks \(20 of 10 bases\) do not fit positions of 25 bases"):
         gx.tl.fixed_mask(mdata, "signal", like="mask")
 
@@ -103,20 +105,21 @@ def test_new_scores_replace_older_ones_in_any_modality():
     for name in ("mask_A", "mask_B", "mask_std_A", "mask_std_B"):
         chromatin.obsm[name] = np.ones((6, 20), np.float32)
     chromatin.uns["mask"] = window | {"samples": ["A", "B"]}
+    gx.schema.name_axes(mdata)
     gx.tl.fixed_mask(mdata, "random", key_added="other")
     gx.tl.fixed_mask(mdata, "distance", like="of_dna", key_added="mask")
-    assert set(chromatin.obsm) == {"bins", "other"}
+    assert set(chromatin.obsm) == {"bins", "bins_axes", "other", "other_axes"}
     assert set(chromatin.uns) >= {"window", "other"}
     table = gx.tl.call_elements(None, mdata, key="mask", threshold=1, exclude_promoter=0)
     # the position of the TSS alone, 50 bases long
     assert (table["end"] - table["start"]).tolist() == [50] * 6
     gx.tl.fixed_mask(mdata, "distance", key_added="mask")
     assert "mask" not in dna.uns
-    assert (set(dna.obsm), mask(mdata, "mask").shape) == ({"of_dna"}, (6, 20))
+    assert (set(dna.obsm), mask(mdata, "mask").shape) == ({"of_dna", "of_dna_axes"}, (6, 20))
     # a spread that is stored belongs to the scores before
     chromatin.obsm["mask_std"] = np.ones((6, 20), np.float32)
     gx.tl.fixed_mask(mdata, "random", like="mask", key_added="mask")
-    assert set(chromatin.obsm) == {"bins", "other", "mask"}
+    assert {k for k in chromatin.obsm if not k.endswith("_axes")} == {"bins", "other", "mask"}
     assert mask(mdata, "mask").std() > 0.1
 
 
@@ -171,6 +174,7 @@ def test_tracks_of_a_genome_store(tmp_path):
     assert mdata["dna"].uns["signal_mask"]["bin_size"] == 1
     mdata["dna"].obsm["mask"] = np.zeros((mdata.n_obs, 10), np.float32)
     mdata["dna"].uns["mask"] = mdata["dna"].uns["signal_mask"] | {"bin_size": 50, "samples": ["K562"]}
+    gx.schema.name_axes(mdata)
     gx.tl.fixed_mask(mdata, "signal", sample=sample, windows=windows, like="mask", key_added="coarse")
     pooled = expected.reshape(mdata.n_obs, 10, 50).mean(axis=2)
     np.testing.assert_allclose(mdata["dna"].obsm["coarse"], pooled, rtol=1e-4, atol=1e-5)

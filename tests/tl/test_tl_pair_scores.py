@@ -140,6 +140,7 @@ def test_intervals_and_differences_are_paired():
     table["regulated"] = (truth > truth.median()).to_numpy()
     mdata["chromatin"].obsm["noise"] = rng.random((2, 40))
     mdata["chromatin"].uns["noise"] = mdata["chromatin"].uns["mask"]
+    gx.schema.name_axes(mdata)
     out = gx.tl.score_pairs(mdata, table, key=["mask", "noise"], reference="noise").auprc.set_index("score")
     assert out.index.tolist() == ["mask", "noise", "distance", "activity_by_contact"]
     assert out.loc["mask", "auprc"] == 1

@@ -58,6 +58,8 @@ class GenomeWindows:
         )
         self.present = check_tss(genes, store.chrom_sizes, names=match, source=str(store.path))
         """Whether the chromosome of each gene is in the store (bool)."""
+        self.genes = np.asarray(genes.index, dtype=object)
+        """Ids of the genes."""
         self._chrom = np.array([match.get(c, "") for c in windows.chrom], dtype=object)
         self._start, self._reverse = windows.start, windows.reverse
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from genexp_scverse import _axes
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io.assemble import _storable
@@ -42,12 +43,15 @@ def check_new_tracks(old: pd.DataFrame, new: pd.DataFrame) -> None:
 def join_tracks(old: AnnData, new: AnnData) -> AnnData:
     """Put the tracks of `new` behind those of `old`; what describes genes stays."""
     joined = AnnData(X=np.hstack([_dense(old.X), _dense(new.X)]), obs=old.obs.copy(), var=_joined_var(old, new))
-    joined.obsm[BINS] = np.concatenate([np.asarray(old.obsm[BINS]), new.obsm[BINS]], axis=1)
+    joined.layers[_axes.TRACK] = np.hstack([old.layers[_axes.TRACK], new.layers[_axes.TRACK]])
+    bins = np.concatenate([np.asarray(_axes.get(old, BINS, quiet=True)), new.obsm[BINS]], axis=1)
+    _axes.put(joined, BINS, bins, tracks=np.arange(joined.n_vars), window=_axes.window_of(old, BINS))
+    whole = [k for k in _axes.keys_of(old) if k != BINS and old.obsm[k].shape[1:] == old.obsm[BINS].shape[1:]]
     for key, array in old.obsm.items():
-        if key != BINS:
+        if key not in joined.obsm and key.removesuffix(_axes.AXES) not in whole:
             joined.obsm[key] = array.copy()
     joined.uns.update(old.copy().uns)
-    lost = [*old.varm, *(k for k in old.layers if k is not None)]
+    lost = [*whole, *old.varm, *(k for k in old.layers if k not in (None, _axes.TRACK))]
     if lost:
         logger.info("chromatin: %s left out, as it lacks the new tracks: make it again", some(lost))
     return joined

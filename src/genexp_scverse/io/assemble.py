@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
+from genexp_scverse import _axes
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._rows import blocks_of
@@ -108,7 +109,7 @@ def assemble_chromatin(
     Returns
     -------
     var_names ``sample.mark``; ``.var`` as `tracks`; X genes x tracks, mean over the covered bins;
-    ``obsm["bins"]``; ``uns["window"]`` when given.
+    ``obsm["bins"]`` and what its axes are (layer ``track``, ``obsm["bins_axes"]``); ``uns["window"]`` when given.
 
     Raises
     ------
@@ -144,9 +145,10 @@ def assemble_chromatin(
         obs=pd.DataFrame(index=pd.Index([str(g) for g in gene_ids])),
         var=var,
     )
-    chromatin.obsm[BINS] = bins
     if window is not None:
         chromatin.uns["window"] = _checked_window(window, bins.shape[2])
+    _axes.number_tracks(chromatin)
+    _axes.put(chromatin, BINS, bins, tracks=np.arange(len(var)), window=chromatin.uns.get("window"))
     return chromatin
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
-from genexp_scverse import schema
+from genexp_scverse import _axes, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.io._build_checks import (
@@ -184,7 +184,7 @@ def build_mudata(
         mods[schema.CHROMATIN] = _read_chromatin(obs, tracks, in_bins, binning, dtype=dtype, n_jobs=n_jobs)
     if codes is not None:
         mods[schema.DNA] = AnnData(X=np.zeros((len(obs), 0), np.float32), obs=pd.DataFrame(index=list(obs.index)))
-        mods[schema.DNA].obsm[schema.CODES] = codes
+        _axes.put(mods[schema.DNA], schema.CODES, codes, window=window)
         mods[schema.DNA].uns["window"] = window
     mdata = assemble_mudata(obs, mods, files=came_from)
     sizes = track_sizes or dna_sizes or {}

@@ -15,6 +15,7 @@ from mudata import MuData
 from genexp_scverse import schema
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError
+from genexp_scverse._logging import logger
 from genexp_scverse._output import check_place, recover, written
 from genexp_scverse.io._store_content import as_written, check_content, not_writable
 from genexp_scverse.io._store_on_disk import read_on_disk, stays_on_disk
@@ -149,6 +150,10 @@ def read_mudata(path: str | Path, *, on_disk: bool = False) -> MuData:
                 mdata = read_on_disk(path)
             else:
                 mdata = mudata.read_zarr(path) if path.is_dir() else mudata.read_h5mu(path)
+        if str(mdata.uns.get("schema_version")) == "1":
+            schema.name_axes(mdata)
+            mdata.uns["schema_version"] = schema.SCHEMA_VERSION
+            logger.info("%s is of schema version 1: its tracks are taken in the order in which it lists them", path)
     except InputError:
         raise
     except UNREADABLE as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from genexp_scverse import _tracks
+from genexp_scverse import _axes, _tracks
 from genexp_scverse._errors import InputError, no_such, some
 from genexp_scverse._logging import logger
 from genexp_scverse._scores import gene_names
@@ -202,12 +202,19 @@ def track_values(mdata: MuData, track: int, rows: np.ndarray) -> np.ndarray:
     return np.asarray(_bins(mdata)[:, track, :])[rows].astype(np.float64)
 
 
+def by_mark(chromatin: AnnData, key: str, sample: str, marks: Sequence[str]) -> Any:
+    """Give an array of genes x marks x ... of one sample, its marks in this order whatever var was reordered to."""
+    var = chromatin.var
+    at = {(str(s), str(m)): i for i, (s, m) in enumerate(zip(var["sample"], var["mark"], strict=True))}
+    return _axes.get_named(chromatin, key, [at.get((sample, m), -1) for m in marks], of=sample)
+
+
 def _bins(mdata: MuData) -> Any:
     chromatin = modality(mdata, CHROMATIN)
     if BINS not in chromatin.obsm:
         msg = 'mdata["chromatin"].obsm has no "bins" (genes x tracks x bins): see gx.io.build_mudata'
         raise InputError(msg)
-    return chromatin.obsm[BINS]
+    return _axes.get(chromatin, BINS, quiet=True)
 
 
 def _no_layer(rna: AnnData, layer: str) -> str:

@@ -119,7 +119,7 @@ def _entry(mdata: MuData, model: str, sample: str | None) -> tuple[list[str], np
     """Find the marks, the attention over bins (genes x marks x bins) and over marks, and the sample."""
     chromatin = _stored.modality(mdata, CHROMATIN)
     about = chromatin.uns.get(f"{model}_attention")
-    if about is None:
+    if about is None or not {"marks", "samples"} <= set(about):
         there = [str(k).removesuffix("_attention") for k in chromatin.uns if str(k).endswith("_attention")]
         found = f"there is that of {some(there, 6)}" if there else "there is none"
         msg = f'mdata["chromatin"] holds no attention of {model!r}: {found}; store it with model.get_attention()'
@@ -135,7 +135,7 @@ def _entry(mdata: MuData, model: str, sample: str | None) -> tuple[list[str], np
     for part, n_dims in (("bin", 3), ("mark", 2)):
         names = (f"{model}_{part}_attention_{sample}", f"{model}_{part}_attention")
         key = next((k for k in names if k in chromatin.obsm), None)
-        array = None if key is None else np.asarray(chromatin.obsm[key])
+        array = None if key is None else np.asarray(_stored.by_mark(chromatin, key, sample, marks))
         if array is None or array.ndim != n_dims or array.shape[1] != len(marks):
             msg = f'mdata["chromatin"].obsm["{names[1]}"] is not there or not of {len(marks)} marks: store it anew'
             raise InputError(f"{msg} with model.get_attention()")

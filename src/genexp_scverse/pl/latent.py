@@ -106,7 +106,7 @@ def reconstruction(
 def _both(mdata: MuData, gene: str | None, key: str, split: str | None):
     """Observed and reconstructed marks x bins, in the same units; marks; what is said of them; number of genes."""
     chromatin = _stored.modality(mdata, CHROMATIN)
-    if key not in chromatin.obsm or key not in chromatin.uns:
+    if key not in chromatin.obsm or not {"sample", "marks", "units"} <= set(chromatin.uns.get(key, {})):
         msg = (
             f'mdata["chromatin"] holds no reconstruction {key!r} (obsm has {some(chromatin.obsm, 6)}): '
             f'make it with model.reconstruct(key_added="{key}")'
@@ -114,7 +114,7 @@ def _both(mdata: MuData, gene: str | None, key: str, split: str | None):
         raise InputError(msg)
     said: Mapping[str, Any] = chromatin.uns[key]
     marks, sample = [str(m) for m in np.asarray(said["marks"]).tolist()], str(said["sample"])
-    again = np.asarray(chromatin.obsm[key])
+    again = np.asarray(_stored.by_mark(chromatin, key, sample, marks))
     if gene is not None:
         if gene not in mdata.obs_names:
             msg = f"the MuData has no gene {gene!r}: genes are named as in mdata.obs_names"

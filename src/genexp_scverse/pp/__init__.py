@@ -18,6 +18,7 @@ from genexp_scverse.pp.profile import mean_profile
 from genexp_scverse.pp.promoter_activity import promoter_activity
 from genexp_scverse.pp.scale import scale
 from genexp_scverse.pp.scaler import SignalScaler
+from genexp_scverse.pp.select import select
 from genexp_scverse.pp.sequence import sequence_features
 from genexp_scverse.pp.similarity import similarity_neighbors
 from genexp_scverse.pp.split import split_at_random, split_by_chromosome, training_rows
@@ -39,6 +40,7 @@ __all__ = [
     "median_of_training",
     "promoter_activity",
     "scale",
+    "select",
     "sequence_features",
     "similarity_neighbors",
     "split_at_random",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from genexp_scverse import _axes
 from genexp_scverse._chroms import match_chroms
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError, some
@@ -119,7 +120,7 @@ def contact_track(
         contact[flip] = contact[flip, ::-1]
         track[rows[genes]] = np.log10(1 + contact)
     holder = _holder(mdata)
-    holder.obsm[key_added] = track
+    _axes.put(holder, key_added, track, window=about)
     holder.uns[key_added] = about
 
 

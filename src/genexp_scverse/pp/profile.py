@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genexp_scverse._errors import InputError, some
+from genexp_scverse import _axes
 from genexp_scverse._rows import blocks_of
 from genexp_scverse.pp.split import training_rows
 from genexp_scverse.schema import BINS, CHROMATIN
@@ -51,10 +51,7 @@ def mean_profile(mdata: MuData, *, key: str = BINS, key_added: str = "profile") 
     [[2.0, 3.0]]
     """
     chromatin = mdata.mod[CHROMATIN]
-    if key not in chromatin.obsm:
-        msg = f'mdata["chromatin"].obsm has no {key!r}: it has {some(chromatin.obsm.keys(), 6)}'
-        raise InputError(msg)
-    bins = chromatin.obsm[key]
+    bins = _axes.get(chromatin, key)
     total, n = np.zeros(bins.shape[1:]), np.zeros(bins.shape[1:])
     for _, x in blocks_of(bins, np.sort(training_rows(mdata))):
         covered = ~np.isnan(x)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genexp_scverse._errors import InputError, some
+from genexp_scverse import _axes
+from genexp_scverse._errors import InputError
 from genexp_scverse._rows import blocks_of
 from genexp_scverse.pp.scaler import SignalScaler
 from genexp_scverse.pp.split import training_rows
@@ -63,20 +64,17 @@ def scale(mdata: MuData, *, transform: str = "auto", key: str = BINS, key_added:
     [[[0.0, 2.0]], [[4.0, 4.0]]]
     """
     chromatin = mdata.mod[CHROMATIN]
-    if key not in chromatin.obsm:
-        msg = f'mdata["chromatin"].obsm has no {key!r}: it has {some(chromatin.obsm.keys(), 6)}'
-        raise InputError(msg)
     if key_added in (key, BINS):
         msg = f"key_added={key_added!r} would write over the signal itself: choose another name"
         raise InputError(msg)
     rows = training_rows(mdata)
     scales, marks = [str(s) for s in chromatin.var["scale"]], [str(m) for m in chromatin.var["mark"]]
     samples = [str(s) for s in chromatin.var["sample"]]
-    scaler = SignalScaler(transform).fit(chromatin.obsm[key], scales, marks, rows, samples=samples)
-    bins = chromatin.obsm[key]
+    bins = _axes.get(chromatin, key)
+    scaler = SignalScaler(transform).fit(bins, scales, marks, rows, samples=samples)
     scaled = np.empty(bins.shape, np.float32)
     for at, block in blocks_of(bins, np.arange(bins.shape[0])):
         scaled[at] = scaler.transform(block, scales, marks, samples=samples)
-    chromatin.obsm[key_added] = scaled
+    _axes.put(chromatin, key_added, scaled, tracks=np.arange(len(marks)), window=_axes.window_of(chromatin, key))
     chromatin.var["scale_divisor"] = [scaler.divisors[m] for m in marks]
     chromatin.uns[f"{key_added}_scaler"] = scaler.to_dict()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from anndata import AnnData
 
+from genexp_scverse import _axes
 from genexp_scverse._errors import InputError
 from genexp_scverse.pp._dna_features import COMPOSITION, SEQUENCE, replace_features
 from genexp_scverse.schema import BASES, CODES, DNA
@@ -117,6 +118,7 @@ def _bounds(dna: AnnData, length: int, region: tuple[int, int] | None) -> tuple[
     if "window" not in dna.uns:
         msg = 'region needs the place of the TSS, and mdata["dna"].uns has no "window": set it, or give no region'
         raise InputError(msg)
+    _axes.check_window(dna, CODES)
     upstream = int(dna.uns["window"]["upstream"])
     start, end = upstream + int(region[0]), upstream + int(region[1])
     if not 0 <= start < end <= length:

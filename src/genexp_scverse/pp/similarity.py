@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import SparseEfficiencyWarning
 
+from genexp_scverse import _axes
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._rows import blocks_of
@@ -152,7 +153,7 @@ def _signal(mdata: MuData, samples: str | Sequence[str] | None, n_bins: int) -> 
     of = chromatin.var["sample"].astype(str).to_numpy()
     used = _named(samples, of, "samples", CHROMATIN) or list(dict.fromkeys(of))
     tracks = np.flatnonzero(np.isin(of, used))
-    bins = chromatin.obsm[BINS]
+    bins = _axes.get(chromatin, BINS)
     scales, marks = ([str(v) for v in chromatin.var[c].iloc[tracks]] for c in ("scale", "mark"))
     scaler = SignalScaler().fit(bins, scales, marks, training_rows(mdata), tracks=tracks)
     parts = np.array_split(np.arange(bins.shape[2]), min(n_bins, bins.shape[2]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from genexp_scverse import _axes
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._rows import blocks_of
 from genexp_scverse.pp.scaler import LOGGED
@@ -104,14 +105,11 @@ def arcsinh(mdata: MuData, *, cofactor: float = 1.0, key: str = BINS, key_added:
 
 def _write(mdata: MuData, function: Callable[[np.ndarray], np.ndarray], key: str, key_added: str) -> None:
     chromatin = mdata.mod[CHROMATIN]
-    if key not in chromatin.obsm:
-        msg = f'mdata["chromatin"].obsm has no {key!r}: it has {some(chromatin.obsm.keys(), 6)}'
-        raise InputError(msg)
     if key_added in (key, BINS):
         msg = f"key_added={key_added!r} would write over the signal itself: choose another name"
         raise InputError(msg)
-    bins = chromatin.obsm[key]
+    bins = _axes.get(chromatin, key)
     result = np.empty(bins.shape, np.float32)
     for rows, block in blocks_of(bins, np.arange(bins.shape[0])):
         result[rows] = function(block.astype(np.float32, copy=False))
-    chromatin.obsm[key_added] = result
+    _axes.put(chromatin, key_added, result, tracks=np.arange(bins.shape[1]), window=_axes.window_of(chromatin, key))

@@ -50,6 +50,7 @@ def _shared(adata: AnnData) -> AnnData:
         X=adata.X,
         obs=pd.DataFrame(index=adata.obs_names),
         var=adata.var,
+        layers={k: v for k, v in adata.layers.items() if k is not None},
         obsm=dict(adata.obsm),
         varm=dict(adata.varm),
         uns=dict(adata.uns),

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from genexp_scverse import schema
+from genexp_scverse import _axes, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.model.attentivechrome import _published
 from genexp_scverse.model.attentivechrome._module import AttentiveChromeModule
 from genexp_scverse.model.base import Choice, Limit, TorchGeneModel
+from genexp_scverse.model.base._registration import track_positions
 from genexp_scverse.model.base._selection import chosen_samples
 from genexp_scverse.model.base._statistics import thresholds_of
 
@@ -194,8 +195,10 @@ class AttentiveChrome(TorchGeneModel):
                 # as the bins lie in the MuData, not as they were read
                 attention.bins[flip] = attention.bins[flip, :, ::-1]
             suffix = f"_{sample}" if several else ""
-            chromatin.obsm[f"{key}_bin_attention{suffix}"] = attention.bins
-            chromatin.obsm[f"{key}_mark_attention{suffix}"] = attention.marks
+            tracks = track_positions(chromatin, [sample], self.setup_["marks"], masked=True)[0]
+            for part, values in zip(("bin", "mark"), attention, strict=True):
+                about = {"names": self.setup_["marks"], "window": self.setup_["window"], "of": sample}
+                _axes.put(chromatin, f"{key}_{part}_attention{suffix}", values, tracks=tracks, **about)
             result[sample] = attention
         known = chromatin.uns.get(f"{key}_attention", {}).get("samples", []) if several else []
         chromatin.uns[f"{key}_attention"] = {

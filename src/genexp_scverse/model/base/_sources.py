@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genexp_scverse import schema
+from genexp_scverse import _axes, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse._tracks import store_tracks
 from genexp_scverse.io.genome_attach import GENOME, genome_windows
@@ -37,13 +37,22 @@ def has_store(mdata: MuData) -> bool:
     return GENOME in mdata.uns
 
 
-def tracks_of(mdata: MuData, setup: dict) -> Any:
+def tracks_of(mdata: MuData, setup: dict, *, quiet: bool = True) -> Any:
     """Give what holds the tracks, with ``var``, ``var_names``, ``obsm["bins"]`` and ``uns``, or None without any.
 
-    It is the modality chromatin, or for a model that reads the attached genome store (``setup["genome"]``) its tracks.
+    It is the modality chromatin, its bins in the order of ``var``, or for a model that reads the attached genome store
+    (``setup["genome"]``) its tracks. Unless `quiet`, it warns where the bins lie in another order.
     """
     if not setup["genome"]:
-        return mdata.mod.get(setup["modalities"][schema.CHROMATIN])
+        chromatin = mdata.mod.get(setup["modalities"][schema.CHROMATIN])
+        if chromatin is None:
+            return None
+        return SimpleNamespace(
+            var=chromatin.var,
+            var_names=chromatin.var_names,
+            obsm={schema.BINS: _axes.get(chromatin, schema.BINS, quiet=quiet)},
+            uns={"window": _axes.window_of(chromatin, schema.BINS), "binning": chromatin.uns.get("binning")},
+        )
     if setup["modalities"][schema.CHROMATIN] is None:
         return None
     windows = genome_windows(mdata)
@@ -71,7 +80,8 @@ def codes_of(mdata: MuData, setup: dict) -> tuple[Any, dict | None]:
     dna = mdata.mod.get(name)
     if dna is None or schema.CODES not in dna.obsm:
         return None, None
-    window = dna.uns.get("window")
+    _axes.check_window(dna, schema.CODES)
+    window = _axes.window_of(dna, schema.CODES)
     if window is None:
         msg = f'mdata["{name}"].uns has no "window", so that the TSS is not known: build the MuData with a FASTA'
         raise InputError(msg)

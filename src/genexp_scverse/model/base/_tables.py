@@ -204,7 +204,7 @@ def build_tables(
         if scaler is None:
             msg = "the model reads tracks but carries no scaling for them: train it again"
             raise InputError(msg)
-        chromatin = tracks_of(mdata, setup)
+        chromatin = tracks_of(mdata, setup, quiet=False)
         _check_window(chromatin, setup)
         _check_scales(chromatin, setup, samples, scaler)
         tracks = track_positions(chromatin, samples, setup["marks"], masked=setup["masked"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genexp_scverse import pp, schema
+from genexp_scverse import _axes, pp, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse.model.seq2exp._geometry import Geometry
 from genexp_scverse.model.seq2exp._module import CONTACT, GIVEN
@@ -24,6 +24,7 @@ def beside(mdata: Any, hyper: Mapping[str, Any], places: Geometry) -> dict[str, 
         if any(int(about.get(k, -1)) != v for k, v in read.items()):
             msg = f'obsm["{key}"] has another window than {read}: make it with gx.pp.contact_track(**those)'
             raise InputError(msg)
+        _axes.check_window(holder, key, about)
         found[CONTACT] = np.asarray(holder.obsm[key], np.float32)
     if (key := hyper["embeddings"]) is not None:
         n = channels_of(mdata, key, places)

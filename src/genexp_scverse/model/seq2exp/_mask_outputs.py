@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from genexp_scverse import _axes
 from genexp_scverse._errors import InputError
 from genexp_scverse._scores import ALWAYS_OPEN, drop_scores
 from genexp_scverse.model.base import TorchGeneModel
@@ -100,16 +101,15 @@ class MaskOutputs(TorchGeneModel):
     def _store(self, mdata: MuData, found: dict[str, Mask], key: str) -> None:
         holder = self._holder(mdata)
         drop_scores(mdata, key)
-        for sample, mask in found.items():
-            end = f"_{sample}" if len(found) > 1 else ""
-            holder.obsm[f"{key}{end}"] = mask.mean
-            holder.obsm[f"{key}_std{end}"] = mask.std
         places = self.module.geometry
-        holder.uns[key] = {
+        window = {
             "upstream": places.upstream,
             "downstream": places.downstream,
             "bin_size": places.resolution,
             "stranded": places.stranded,
-            "samples": list(found),
-            ALWAYS_OPEN: [places.first_open, places.last_open],
         }
+        for sample, mask in found.items():
+            end = f"_{sample}" if len(found) > 1 else ""
+            _axes.put(holder, f"{key}{end}", mask.mean, window=window, of=sample)
+            _axes.put(holder, f"{key}_std{end}", mask.std, window=window, of=sample)
+        holder.uns[key] = {**window, "samples": list(found), ALWAYS_OPEN: [places.first_open, places.last_open]}

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from genexp_scverse import schema
+from genexp_scverse import _axes, schema
 from genexp_scverse._errors import InputError
 from genexp_scverse.model.base import TorchGeneModel
+from genexp_scverse.model.base._registration import track_positions
 from genexp_scverse.model.base._selection import chosen_rows, chosen_samples
 from genexp_scverse.model.base._tables import GeneTables
 from genexp_scverse.model.simplechrome._context import ContextTables, encoded
@@ -150,7 +151,9 @@ class LatentOutputs(TorchGeneModel):
                 raise InputError(msg)
             whole = np.full((mdata.n_obs, *signal.shape[1:]), np.nan, np.float32)
             whole[rows] = signal
-            chromatin.obsm[key_added] = whole
+            tracks = track_positions(chromatin, names, self.setup_["marks"], masked=True)[0]
+            about = {"names": self.setup_["marks"], "window": self.setup_["window"], "of": names[0]}
+            _axes.put(chromatin, key_added, whole, tracks=tracks, **about)
             chromatin.uns[key_added] = {
                 "sample": names[0],
                 "marks": list(self.setup_["marks"]),
