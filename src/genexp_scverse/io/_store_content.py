@@ -14,26 +14,55 @@ from genexp_scverse._errors import InputError
 from genexp_scverse.io.assemble import _storable
 
 _SLOTS = ("obs", "var", "layers", "obsm", "varm", "obsp", "varp", "uns")
+_ZARR = (".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json")
+_LONGEST = 255
 _NESTED = ("list", "tuple", "set", "dict", "ndarray")
 
 
 def check_content(mdata: MuData) -> None:
-    """Raise where a key holds a slash, which a file takes for a group in a group, or a column holds lists.
-
-    Lists would come back from zarr as their text.
-    """
+    """Raise where a name is one that no file keeps, or a column holds lists, which would come back as their text."""
     for name in mdata.mod:
-        if "/" in name:
-            msg = f"the name of the modality {name!r} holds a slash, which no file can keep: rename it"
+        if why := unstorable(name):
+            msg = f"the name of the modality {name!r} {why}, which no file can keep: rename it"
+            raise InputError(msg)
+    for place, name in _index_names(mdata):
+        if why := unstorable(name):
+            msg = f"the name {name!r} of the index of {place} {why}, which no file can keep: rename it"
             raise InputError(msg)
     for place, key, value in _elements(mdata):
-        if isinstance(key, str) and "/" in key:
-            msg = f"the key {key!r} of {place} holds a slash, which no file can keep: rename it"
+        if why := unstorable(key):
+            msg = f"the key {key!r} of {place} {why}, which no file can keep: rename it"
             raise InputError(msg)
         found = _foreign(value) if isinstance(value, pd.Series) and value.dtype == object else ""
         if found in _NESTED:
             msg = f"{place}[{key!r}] holds the type {found}, which no file can keep: turn it into text or take it out"
             raise InputError(msg)
+
+
+def unstorable(name: Any) -> str:
+    """Say why a name of a key or column cannot be one in an HDF5 file and in a zarr store; empty where it can.
+
+    HDF5 takes a slash for a group in a group, and drops empty parts and single points; zarr makes folders of names,
+    takes a backslash for a slash, and has names of its own.
+
+    Examples
+    --------
+    >>> [unstorable(name) for name in ("GC %", "GC/AT", "", "..")]
+    ['', 'holds a slash', 'is empty', 'stands for a folder']
+    """
+    if not isinstance(name, str):
+        return f"is of the type {type(name).__name__} and no text"
+    rules = (
+        (not name, "is empty"),
+        (name in (".", ".."), "stands for a folder"),
+        ("/" in name, "holds a slash"),
+        ("\\" in name, "holds a backslash"),
+        (any(ord(c) < 32 or ord(c) == 127 for c in name), "holds a control character"),
+        (any(0xD800 <= ord(c) < 0xE000 for c in name), "holds half a character"),
+        (name in _ZARR, "is a name that zarr uses itself"),
+        (len(name.encode("utf-8", "replace")) > _LONGEST, f"is longer than {_LONGEST} bytes"),
+    )
+    return next((why for wrong, why in rules if wrong), "")
 
 
 def not_writable(mdata: MuData) -> str:
@@ -88,6 +117,17 @@ def _elements(mdata: MuData) -> Iterator[tuple[str, Any, Any]]:
                 # the registration of scvi-tools is not written
                 if not (slot == "uns" and not name and str(found[1]).startswith("_scvi")):
                     yield found
+
+
+def _index_names(mdata: MuData) -> Iterator[tuple[str, Any]]:
+    for name, holder in (("", mdata), *mdata.mod.items()):
+        for slot in ("obs", "var"):
+            index = getattr(holder, slot).index
+            if index.name is not None:
+                yield f"{f'modality {name!r}: ' if name else ''}{slot}", index.name
+    for place, key, value in _elements(mdata):
+        if isinstance(value, pd.DataFrame) and value.index.name is not None:
+            yield f"{place}[{key!r}]", value.index.name
 
 
 def _within(place: str, mapping: Any) -> Iterator[tuple[str, Any, Any]]:

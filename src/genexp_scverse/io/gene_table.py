@@ -10,7 +10,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, no_such, some
 from genexp_scverse._logging import logger
-from genexp_scverse.io.gene_columns import without_row_numbers
+from genexp_scverse.io.gene_columns import is_row_numbers, without_row_numbers
 from genexp_scverse.io.plain_text import first_line, is_position, open_text
 from genexp_scverse.io.tables import read_table, table_layout
 from genexp_scverse.io.written_numbers import to_numbers
@@ -26,6 +26,7 @@ _ALIASES = {
     "gene_name": ("gene_name", "symbol", "gene_symbol", "genename"),
     "gene_type": ("gene_type", "biotype", "gene_biotype"),
 }
+_UNNAMED = ("", "Unnamed: 0")
 _TEXT = ("gene_id", "chrom", "strand", "gene_name", "gene_type")
 _STRANDS = {"1": "+", "+1": "+", "-1": "-"}
 # whole numbers with gaps are floats
@@ -183,11 +184,16 @@ def read_gene_table(
             msg = f"{path}: {no_such('column', gene_id, layout.names)}"
             raise InputError(msg)
         text.append(gene_id)
-    table = without_row_numbers(read_table(path, layout, what="a table of genes", text=text), str(path))
+    table = read_table(path, layout, what="a table of genes", text=text)
+    if columns["gene_id"] not in _UNNAMED:
+        table = without_row_numbers(table, str(path))
+    elif gene_id is None and is_row_numbers("", table[columns["gene_id"]]):
+        msg = f"{path} lacks the column gene_id: it has {some(layout.names, 12)}, and numbers before them; add it"
+        raise InputError(msg)
     renamed = {old: new for new, old in columns.items() if old != new}
     if renamed:
         logger.info("%s: columns read as %s", path, ", ".join(f"{new} ({old})" for old, new in renamed.items()))
-    chosen = None if gene_id is None else table[gene_id].fillna("").str.strip()
+    asked = None if gene_id is None else table[gene_id].fillna("").str.strip()
     table = table.rename(columns=renamed)
     if "gene_id_version" in table:
         # a table that read_genes made: the id as it was first stands beside the stripped one
@@ -196,9 +202,9 @@ def read_gene_table(
         table = table.rename(columns={"gene_id": "gene_id_version"})
     for name in ("chrom", "strand", "gene_id_version"):
         table[name] = table[name].fillna("").str.strip()
-    if chosen is not None:
-        given = chosen != ""
-        table["gene_id_version"] = chosen.where(given, table["gene_id_version"])
+    if asked is not None:
+        given = asked != ""
+        table["gene_id_version"] = asked.where(given, table["gene_id_version"])
         if not given.all():
             logger.info("%d of %d genes of %s lack %r and keep their id", (~given).sum(), len(table), path, gene_id)
     table["strand"] = table["strand"].replace(_STRANDS)
@@ -223,6 +229,8 @@ def _known_columns(names: list[str]) -> dict[str, str]:
         present = [lower[alias] for alias in aliases if alias in lower]
         if present:
             found[meaning] = meaning if meaning in names else present[0]
+    if "gene_id" not in found and names[0] in _UNNAMED:
+        found["gene_id"] = names[0]  # the index of a pandas table
     return found
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, option, some
 from genexp_scverse._logging import logger
+from genexp_scverse.io._store_content import unstorable
 from genexp_scverse.io.chroms import is_scaffold, same_chrom
 from genexp_scverse.io.gene_table import is_gene_header, read_bed, read_gene_table
 from genexp_scverse.io.gff import read_gff
@@ -248,15 +249,18 @@ def _format(path: str | Path) -> Format:
 
 
 def _storable_names(table: pd.DataFrame, path: str) -> pd.DataFrame:
-    """Put ``_`` for a slash in names of columns: no file of a MuData keeps one."""
-    renamed = {name: name.replace("/", "_") for name in table if "/" in name}
-    if not renamed:
-        return table
+    """Put ``_`` for a slash in names of columns, which no file of a MuData keeps, and refuse others of that kind."""
+    renamed = {name: re.sub(r"[/\\]", "_", name) for name in table if "/" in name or "\\" in name}
     taken = [name for name, new in renamed.items() if [*table, *renamed.values()].count(new) > 1]
     if taken:
         msg = f"column {some(taken)} of {path} holds a slash, and with '_' for it the name is there twice: rename it"
         raise InputError(msg)
-    logger.info("%s: columns renamed: %s", path, ", ".join(f"{old} to {new}" for old, new in renamed.items()))
+    for name in table:
+        if name not in renamed and (why := unstorable(name)):
+            msg = f"the name {name!r} of a column of {path} {why}, which no file of a MuData can keep: rename it"
+            raise InputError(msg)
+    if renamed:
+        logger.info("%s: columns renamed: %s", path, ", ".join(f"{old} to {new}" for old, new in renamed.items()))
     return table.rename(columns=renamed)
 
 
