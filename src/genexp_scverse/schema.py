@@ -92,8 +92,7 @@ def validate(mdata: MuData) -> None:
             _check_bins(adata)
         elif name == DNA and CODES in adata.obsm:
             _check_codes(adata)
-        if name in (CHROMATIN, DNA):
-            _check_axes(adata, name)
+        _check_axes(adata, name)
     if SPLIT in mdata.obs:
         _need_values(mdata.obs[SPLIT].dropna(), SPLITS, 'mdata.obs["split"]')
 
@@ -222,7 +221,8 @@ def _axes_now(adata: AnnData) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _check_axes(adata, name: str) -> None:
     try:
-        for key in [*_axes.keys_of(adata), *(k for k in (BINS, CODES) if k in adata.obsm)]:
+        own = {CHROMATIN: BINS, DNA: CODES}.get(name)
+        for key in {*_axes.keys_of(adata), *([own] if own in adata.obsm else [])}:
             if key == BINS:
                 _axes.get(adata, key, quiet=True)
             elif _axes.has_tracks(adata, key):

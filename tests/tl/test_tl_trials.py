@@ -28,6 +28,7 @@ def with_dna(mdata, modality: str = "dna"):
     dna = AnnData(X=np.zeros((mdata.n_obs, 0), np.float32), obs=pd.DataFrame(index=mdata.obs_names))
     dna.obsm["codes"] = codes
     dna.uns["window"] = {"upstream": 2000, "downstream": 2000, "stranded": True}
+    gx.schema.name_axes(dna)
     whole = assemble_mudata(mdata.obs, {**mdata.mod, "dna": dna})
     gx.pp.sequence_features(whole, k=1)
     if modality != "dna":
