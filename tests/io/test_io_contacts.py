@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (lines of files are as long as they are)
 from __future__ import annotations
 
 import gzip
@@ -12,6 +13,7 @@ import pytest
 import genexp_scverse as gx
 from genexp_scverse import InputError
 from genexp_scverse.io import read_contacts
+from genexp_scverse.io.loops import LOOP_FORMATS
 
 hictkpy = pytest.importorskip("hictkpy")
 
@@ -292,6 +294,55 @@ def test_real_loops_of_hiccups(shared_data):
     assert {(genes.index[i], genes.index[j]) for i, j in zip(coo.row, coo.col, strict=True)} == wanted
 
 
+LINE = "chr1\t100\t200\tchr1\t500\t600\t"
+HEAD = "chr1\ts1\te1\tchr2\ts2\te2\t"
+
+
+@pytest.mark.parametrize("form", LOOP_FORMATS, ids=lambda form: form.name)
+def test_every_format_of_loops_knows_its_example(form, write):
+    anchors = (100, 101, 500, 501) if form.middles else (100, 200, 500, 600)
+    assert rows(read_contacts(write(form.example))) == [("chr1", *anchors, 4 if form.strength else 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "count"),
+    [
+        # never a p- or q-value, and no column that nobody knows
+        (HEAD + "p-value\tfdr\n" + LINE + "1e-9\t0.1\n", {}, 1),
+        (HEAD + "name\tscore\tpval\n" + LINE + "a\t4\t0.1\n", {}, 4),
+        (HEAD + "signal\n" + LINE + "4\n", {}, 1),
+        (HEAD + "signal\n" + LINE + "4\n", {"strength": "Signal"}, 4),
+        (HEAD + "cc\tFDR\tExpCC\n" + LINE + "4\t0.1\t2\n", {"strength": "ExpCC"}, 2),
+        # hichipper: a point for the name and the count; mango: count and q-value
+        (LINE + ".\t4\n", {}, 4),
+        (LINE + "4\t0.002\n", {"strength": 7}, 4),
+        (LINE + "4\t0.002\n", {"strength": "8"}, 0.002),
+        (LINE.replace("\t", " ") + "a 4\n", {}, 4),
+        (LINE + "a\n", {}, 1),
+    ],
+)
+def test_the_strength_of_loops(text, change, count, write):
+    assert rows(read_contacts(write(text), **change)) == [("chr1", 100, 200, 500, 600, pytest.approx(count))]
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "said"),
+    [
+        (LINE + "4\t0.002\n", {}, "has no header, and its columns from 7 on ('4\\t0.002') may be counts, scores or p-values: say which of them is the strength of a loop, as by strength=7"),
+        (LINE + "70\n", {}, "as by strength=7"),
+        (LINE + "a\t0.002\n", {}, "as by strength=7"),
+        (LINE + "a\t4\n", {"strength": 9}, "there is no column '9': it has '1', '2'"),
+        (LINE + "a\t4\n", {"strength": 7}, "strength=7: this column of PATH holds no numbers ('a')"),
+        (HEAD + "cc\n" + LINE + "4\n", {"strength": "c"}, "there is no column 'c': it has 'chr1'"),
+    ],
+)  # fmt: skip
+def test_a_strength_that_is_not_plain_is_asked_for(text, change, said, write):
+    path = write(text)
+    with pytest.raises(InputError) as error:
+        read_contacts(path, **change)
+    assert said in str(error.value).replace(str(path), "PATH")
+
+
 # What does not fit
 
 
@@ -310,6 +361,7 @@ def test_real_loops_of_hiccups(shared_data):
         ("raw.cool", {"chroms": "chrM"}, "has no contact within 2000000 bases on 'chrM'"),
         ("raw.cool", {"chroms": []}, "chroms names no chromosome"),
         ("raw.cool", {"max_distance": -5}, "max_distance=-5"),
+        ("raw.cool", {"strength": "cc"}, "raw.cool is a matrix, and strength='cc' is for loops"),
         ("raw.cool", {"genes": pd.DataFrame({"chrom": ["1"]})}, "genes has no column 'tss'"),
         ("gone.cool", {}, "gone.cool does not exist: give the path of a .cool, .mcool or .hic"),
         ("", {}, "is a folder"),

@@ -1,11 +1,14 @@
+# ruff: noqa: E501 (lines of files are as long as they are)
 from __future__ import annotations
 
 import gzip
 import math
 
+import pandas as pd
 import pytest
 
 import genexp_scverse as gx
+from genexp_scverse.io.intervals import INTERVAL_FORMATS
 
 
 def written(folder, text, name="a.bed"):
@@ -62,10 +65,11 @@ def test_a_wrong_line_is_named(tmp_path, line, said):
 
 
 def test_more_that_is_wrong(tmp_path):
+    row = "chr1\t1\t9\tp\t5\t.\t1\t2\t3\t4\n"
     with pytest.raises(gx.InputError, match=r"line 2 of .* has the score 'high'"):
-        gx.io.read_intervals(written(tmp_path, "chr1\t1\t2\ta\t1\nchr1\t1\t2\ta\thigh\n"))
+        gx.io.read_intervals(written(tmp_path, row + row.replace("5", "high"), "a.narrowPeak"))
     with pytest.raises(gx.InputError, match=r"line 1 of .* has the strand 'plus'"):
-        gx.io.read_intervals(written(tmp_path, "chr1\t1\t2\ta\t1\tplus\n"))
+        gx.io.read_intervals(written(tmp_path, row.replace(".", "plus"), "a.narrowPeak"))
     with pytest.raises(gx.InputError, match=r"line 1 of .* has 6 columns: narrowPeak has 10"):
         gx.io.read_intervals(written(tmp_path, "chr1\t1\t2\ta\t1\t+\n", "a.narrowPeak"))
     with pytest.raises(gx.InputError, match="has no interval"):
@@ -133,3 +137,68 @@ def test_real_features(shared_data):
     assert table.shape[1] == 8
     assert table.columns[0] == "UTR5LEN_log10zscore"
     assert table.loc["ENSG00000000005", ["UTR5GC", "ORFEXONDENSITY"]].tolist() == [0.47, 7.42]
+
+
+# file -> its text, and the rows that are read: chrom, start and end (0-based half-open), and what else there is
+OTHERS = {
+    "cCREs of ENCODE": (
+        "chr1\t181251\t181601\tEH38D4327497\tEH38E2776516\tpELS\nchr1\t190865\t191071\tEH38D4327503\tEH38E2776520\tdELS,CTCF-bound\n",
+        {"start": [181251, 190865], "end": [181601, 191071], "name": ["EH38D4327497", "EH38D4327503"]},
+    ),
+    "cCREs with nine columns": (
+        "chr1\t181251\t181601\tEH38E1310153\t0\t.\t181251\t181601\t225,225,225\tLow-DNase\tAll-data/Full\n",
+        {"start": [181251], "end": [181601], "name": ["EH38E1310153"], "score": [0], "strand": ["."]},
+    ),
+    "SEACR": (
+        "chr1\t10\t200\t7.09e+06\t698.594\tchr1:100-120\n",
+        {"start": [10], "end": [200], "signal_value": [7.09e6]},
+    ),
+    "Bioconductor": ("chr1\t10\t20\ta\t0\t*\n", {"start": [10], "end": [20], "name": ["a"], "score": [0], "strand": ["."]}),
+    "MACS": (
+        "# MACS\n# ARGUMENTS\n\nchr\tstart\tend\tlength\tabs_summit\tpileup\t-log10(pvalue)\tfold_enrichment\t-log10(qvalue)\tname\n"
+        "chr1\t11\t20\t10\t15\t9\t5\t2\t3\tp1\n",
+        {"start": [10], "end": [20], "name": ["p1"], "signal_value": [2], "p_value": [5], "q_value": [3]},
+    ),
+    "HOMER": (
+        "# HOMER Peaks\n#PeakID\tchr\tstart\tend\tstrand\tNormalized Tag Count\nchr1-1\tchr1\t11\t20\t+\t53.5\n",
+        {"start": [10], "end": [20], "name": ["chr1-1"], "strand": ["+"], "signal_value": [53.5]},
+    ),
+    "bedGraph": ("track type=bedGraph\nchr1\t10\t20\t1.5\n", {"start": [10], "end": [20], "name": ["1.5"]}),
+    "browser lines": (
+        "browser position chr1:1-9\ntrack name=a\nchr1 10 20 a 5 +\n",
+        {"start": [10], "end": [20], "name": ["a"], "score": [5], "strand": ["+"]},
+    ),
+    "a score that is missing once": (
+        "chr1\t10\t20\ta\t5\nchr1\t30\t40\tb\tNA\n",
+        {"start": [10, 30], "end": [20, 40], "name": ["a", "b"], "score": [5, math.nan]},
+    ),
+    "a score that is text once": (
+        "chr1\t10\t20\ta\t5\nchr1\t30\t40\tb\thigh\n",
+        {"start": [10, 30], "end": [20, 40], "name": ["a", "b"]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_intervals_of_many_sources(name, tmp_path):
+    text, expected = OTHERS[name]
+    table = gx.io.read_intervals(written(tmp_path, text, "peaks.txt"))
+    pd.testing.assert_frame_equal(
+        table, pd.DataFrame({"chrom": "chr1", **expected}), check_dtype=False, check_column_type=False
+    )
+
+
+def test_a_column_that_is_not_used_is_said(tmp_path, caplog):
+    caplog.set_level("INFO")
+    gx.io.read_intervals(written(tmp_path, OTHERS["cCREs of ENCODE"][0]))
+    assert "column 5 is no score ('EH38E2776516'); column 6 is no strand ('pELS')" in caplog.text
+
+
+@pytest.mark.parametrize("form", INTERVAL_FORMATS, ids=lambda form: form.name)
+def test_every_format_of_intervals_knows_its_example(form, tmp_path):
+    name = f"a.{form.name}" if form.strict else "a.txt"
+    table = gx.io.read_intervals(written(tmp_path, form.example, name))
+    assert table[["chrom", "start", "end"]].values.tolist() == [["chr1", 100, 300]]
+    assert set(table.columns) == {"chrom", "start", "end", *form.columns}
+    if "signal_value" in form.columns and form.name not in ("SEACR", "peaks of HOMER"):
+        assert table[["signal_value", "p_value", "q_value"]].values.tolist() == [[2.5, 5.25, 3.5]]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, option, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io._untrusted import check_hdf5
 from genexp_scverse.io.chroms import match_chroms
@@ -31,14 +31,17 @@ def read_contacts(
     chroms: str | Sequence[str] | None = None,
     max_distance: int | None = 2_000_000,
     genes: pd.DataFrame | None = None,
+    strength: str | int | None = None,
 ) -> pd.DataFrame:
     r"""Read contacts within chromosomes from a Hi-C matrix or from loops.
 
     The kind of the file is seen from its content. Matrices (``.cool``, ``.mcool``, ``.hic``) are read by hictkpy
     (``pip install genexp-scverse[contacts]``), one chromosome after the other and only along the diagonal. BEDPE
-    loops, plain or gzip, are 0-based half-open; the count is that of a column ``count``, ``observed`` or ``o``
-    (HiCCUPS) of the header, else the score (column 8) where it is a number above 0, else 1. Contacts between
-    chromosomes and contacts without a finite count are left out, and counted in the log.
+    loops, plain or gzip, are 0-based half-open; the count is the column that the header names (HiCCUPS, FitHiChIP,
+    Fit-Hi-C, cooltools, and others with ``count``, ``observed`` or ``score``), never a p-value, and 1 where there is
+    none (Mustache). Without a header it is the score (column 8), where column 7 is a name and the scores are no shares;
+    else it is asked for (hichipper). Contacts between chromosomes and contacts without a finite count are left out, and
+    counted in the log.
 
     Parameters
     ----------
@@ -59,6 +62,8 @@ def read_contacts(
         Table with chrom and tss, such as ``mdata.obs``: of a matrix only contacts between bins that both hold a TSS
         are kept, which is a small part of it and all that :func:`genexp_scverse.pp.contact_neighbors` uses.
         Chromosomes without a gene are not read.
+    strength
+        For loops, the column that is their count: its name, or its number from 1 on.
 
     Returns
     -------
@@ -94,12 +99,15 @@ def read_contacts(
     name, _, _ = str(path).partition("::")
     start = _first_bytes(Path(name))
     if start.startswith((_HDF5, _HIC)):
+        if strength is not None:
+            msg = f"{path} is a matrix, and {option('strength', strength)} is for loops: leave it out"
+            raise InputError(msg)
         table = _read_matrix(str(path), start, resolution, normalization, wanted, max_distance, genes)
     else:
         if resolution is not None or normalization not in ("auto", RAW, None):
             msg = f"{path} is text, so it holds loops, which have no resolution or normalization: leave them out"
             raise InputError(msg)
-        table = _read_loops(Path(path), wanted, max_distance)
+        table = _read_loops(Path(path), wanted, max_distance, strength)
     table.attrs["file"] = Path(name).name
     if genes is not None and start.startswith((_HDF5, _HIC)):
         table.attrs["between_genes"] = True
@@ -200,8 +208,10 @@ def _bins_of(genes: pd.DataFrame, chrom: str, resolution: int) -> np.ndarray:
     return np.unique(bins[bins >= 0])
 
 
-def _read_loops(path: Path, wanted: list[str] | None, max_distance: int | None) -> pd.DataFrame:
-    table, names = read_loops(path)
+def _read_loops(
+    path: Path, wanted: list[str] | None, max_distance: int | None, strength: str | int | None
+) -> pd.DataFrame:
+    table, names = read_loops(path, strength=strength)
     match = _match(str(path), wanted, names)
     table = table[table["chrom"].isin(list(match.values()))]
     known = np.isfinite(table["count"].to_numpy())
