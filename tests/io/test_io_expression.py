@@ -559,6 +559,16 @@ def test_units_errors(fails, unit, expected):
             "log needs a pseudo-count)",
         ),
         (
+            TABLE.replace("260", "1e2147483648"),
+            "1 values of sample 'H1' of PATH are infinite ('ENSG00000000005'): give numbers, or leave them empty (a log "
+            "needs a pseudo-count)",
+        ),
+        (
+            TABLE.replace("260", "1e4294967297"),
+            "1 values of sample 'H1' of PATH are infinite ('ENSG00000000005'): give numbers, or leave them empty (a log "
+            "needs a pseudo-count)",
+        ),
+        (
             "gene_id\tK562\tH1\ng1\t1\tNA\ng2\t2\t\n",
             "sample 'H1' of PATH has no value at all: remove it",
         ),

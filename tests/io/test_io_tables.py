@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from genexp_scverse import InputError
-from genexp_scverse.io.tables import read_table, table_layout
+from genexp_scverse.io.tables import _UnsafeNumberError, _Watched, read_table, table_layout
 from genexp_scverse.io.written_numbers import UnclearNumberError, read_numbers, to_numbers
 
 
@@ -116,7 +117,7 @@ def test_whole_numbers_have_separators_of_thousands():
 @pytest.mark.parametrize("exponent", [2147483647, 2147483648, 4294967297, 99999999999999999999])
 def test_large_exponents_are_infinite_and_end_no_process(tmp_path, exponent):
     code = (
-        "import sys\nfrom genexp_scverse.io.tables import read_table, table_layout\n"
+        "import sys\nfrom genexp_scverse.io.tables import _UnsafeNumberError, _Watched, read_table, table_layout\n"
         "from genexp_scverse.io.written_numbers import to_numbers\n"
         "layout = table_layout(sys.argv[1], what='a table')\n"
         "table = read_table(sys.argv[1], layout, what='a table', text=['gene_id'])\n"
@@ -134,3 +135,33 @@ def test_plain_numbers_of_any_column():
     assert to_numbers(column).tolist()[:2] == [1.5, 2]
     np.testing.assert_array_equal(to_numbers(column)[2:], [np.nan, np.nan, np.nan, 7, np.nan])
     np.testing.assert_array_equal(to_numbers(pd.Series(["1e3", pd.NA, "2"], dtype="string")), [1000, np.nan, 2])
+
+
+@pytest.mark.parametrize("size", range(1, 13))
+@pytest.mark.parametrize("number", [b"1e2147483648", b"7.E+100", b"5e-123", b"0.00001234567890123"])
+def test_what_the_fast_parser_misreads_is_seen_across_the_pieces_of_a_file(size, number):
+    for before in range(13):
+        watched = _Watched(io.BytesIO(before * b"g" + b"\t" + number + b"\n"))
+        with pytest.raises(_UnsafeNumberError):
+            while watched.read(size):
+                pass
+        for harmless in (b"ENSG0000123", b"E003", b"1e21\t333", b"1e-5", b"0.00012345678901234567"):
+            watched = _Watched(io.BytesIO(before * b"g" + b"\t" + harmless + b"\n"))
+            assert b"".join(iter(lambda w=watched: w.read(size), b"")).endswith(harmless + b"\n")
+
+
+def test_numbers_that_become_float32_are_right(tmp_path):
+    rng = np.random.default_rng(0)
+    texts = [f"{v:.{d}g}" for d in range(1, 18) for v in 10.0 ** rng.uniform(-30, 30, 300)] + ["1e99", "-2.5E-99", "0"]
+    text = "gene_id\tx\n" + "".join(f"g{i}\t{t}\n" for i, t in enumerate(texts))
+    exact = np.array([float(t) for t in texts])
+    read_single = read(tmp_path, text, single=True)["x"].to_numpy(np.float64)
+    np.testing.assert_allclose(read_single, exact, rtol=1e-12)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(read_single.astype(np.float32), exact.astype(np.float32))
+    assert read(tmp_path, text)["x"].tolist() == exact.tolist()
+    large = text + "h\t1e300\n"
+    assert read(tmp_path, large, single=True)["x"].tolist() == [*exact, 1e300]
+    small = [f"{v:.30f}" for v in 10.0 ** rng.uniform(-20, 0, 300)]
+    text = "gene_id\tx\n" + "".join(f"g{i}\t{t}\n" for i, t in enumerate(small))
+    assert read(tmp_path, text, single=True)["x"].tolist() == [float(t) for t in small]

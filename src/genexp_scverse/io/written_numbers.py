@@ -32,22 +32,30 @@ class Notation:
     """Characters that may stand between groups of three digits."""
     decimal: str
     pattern: re.Pattern[str] = field(init=False, repr=False)
+    lines: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Compile the pattern of all numbers that are written so."""
+        """Compile the pattern of a number that is written so, and that of many, one on each line."""
         groups = rf"[1-9]\d{{0,2}}(?:[{re.escape(self.thousands)}]\d{{3}})+|" if self.thousands else ""
         point = re.escape(self.decimal)
         number = rf"(?:(?:{groups}\d+)(?:{point}\d*)?|{point}\d+)(?:e[-+]?\d+)?"
-        object.__setattr__(self, "pattern", re.compile(rf"\s*(?:[-+]?{number}|{_INFINITE})\s*", re.IGNORECASE))
+        blank = r"[^\S\n]*"
+        one = rf"{blank}(?:[-+]?{number}|{_INFINITE}){blank}"
+        object.__setattr__(self, "pattern", re.compile(one, re.IGNORECASE))
+        object.__setattr__(self, "lines", re.compile(rf"(?:{one}\n)*+", re.IGNORECASE))
 
     def writes(self, text: str) -> bool:
         """Tell whether a text is a number in this notation."""
         return self.pattern.fullmatch(text) is not None
 
+    def writes_all(self, texts: Sequence[str]) -> bool:
+        """Tell whether texts are all numbers in this notation."""
+        return self.lines.fullmatch("".join(f"{text}\n" for text in texts)) is not None
+
     def read(self, texts: Sequence[str]) -> np.ndarray:
         """Return the numbers of texts that are all written so, float64."""
         table = str.maketrans({**dict.fromkeys(self.thousands, ""), self.decimal: "."})
-        return np.array([float(text.strip().translate(table)) for text in texts], np.float64)
+        return np.array("\n".join(texts).translate(table).split("\n"), dtype=object).astype(np.float64)
 
 
 PLAIN = Notation("1234.5", "", ".")
@@ -98,9 +106,9 @@ def read_numbers(texts: Sequence[str], *, whole: bool = False) -> tuple[np.ndarr
     >>> read_numbers(["1,234.5", "12"])[0].tolist(), read_numbers(["1,5", "0,25"])[0].tolist()
     ([1234.5, 12.0], [1.5, 0.25])
     """
-    if all(map(PLAIN.pattern.fullmatch, texts)):
+    if PLAIN.writes_all(texts):
         return PLAIN.read(texts), PLAIN
-    fitting = [n for n in NOTATIONS[1:] if all(map(n.pattern.fullmatch, texts))]
+    fitting = [n for n in NOTATIONS[1:] if n.writes_all(texts)]
     found = [(n.read(texts), n) for n in fitting]
     if whole and len(found) > 1:
         found = [(numbers, n) for numbers, n in found if (numbers % 1 == 0).all()] or found

@@ -13,6 +13,7 @@ from genexp_scverse.io.gene_columns import is_row_numbers, is_summary, kind_of, 
 from genexp_scverse.io.tables import MISSING
 from genexp_scverse.io.written_numbers import PLAIN, UnclearNumberError, like_a_number, read_numbers
 
+_NO_VALUE = frozenset(MISSING)
 Columns = Sequence[str] | Mapping[str, str]
 """Names of columns, or sample -> column."""
 
@@ -180,7 +181,7 @@ def _may_be_sample(name: str, column: pd.Series) -> bool:
 
 def may_be_numbers(column: pd.Series) -> bool:
     """Return whether a column of text has a value that is a number in some writing."""
-    return any(like_a_number(value) for value in pd.unique(_texts(column)))
+    return any(like_a_number(str(value)) for value in column.dropna().tolist())
 
 
 def _by_quantity(candidates: list[str], unit: str | None, wanted: Collection[str]) -> tuple[dict[str, str], list[str]]:
@@ -212,5 +213,5 @@ def is_numeric(column: pd.Series) -> bool:
 
 def _texts(column: pd.Series) -> np.ndarray:
     """Return values as text, "" where they are missing."""
-    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
-    return text.mask(text.isin(MISSING), "").to_numpy(object)
+    texts = [str(value).strip() for value in column.astype(object).where(column.notna(), "").tolist()]
+    return np.array(["" if text in _NO_VALUE else text for text in texts], dtype=object)

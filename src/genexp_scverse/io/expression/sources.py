@@ -130,7 +130,7 @@ def _from_frame(frame: pd.DataFrame, asked: Asked) -> Raw:
     if samples is None:
         samples = choose(frame, source=name, unit=_named(asked, frame, name), wanted={*asked.wanted, *known})
     values = column_numbers(frame, samples, source=name, whole=asked.unit == "counts", as_text=None)
-    return Raw(values, name, known, names=_names(frame))
+    return Raw(values, name, known, names=_names(frame, samples))
 
 
 def _from_h5ad(path: Path, asked: Asked) -> Raw:
@@ -209,17 +209,17 @@ def _from_file(path: Path, asked: Asked) -> Raw:
         return _from_known(known, head, asked)
     _check_header(head)
     ids = _id_column(head.names)
-    values = read_table(path, head.layout, what=WHAT, text=[ids])
+    values = read_table(path, head.layout, what=WHAT, text=[ids], single=True)
     if is_row_numbers(ids, to_numbers(values[ids])) and len(values) > 1:
         ids = _other_ids(head, values, ids)
-        values = read_table(path, head.layout, what=WHAT, text=[ids])
+        values = read_table(path, head.layout, what=WHAT, text=[ids], single=True)
     values = values.set_index(ids)
     _check_orientation(str(path), values)
     if asked.columns is not None:
         samples = chosen(asked.columns, list(values.columns), str(path))
     else:
         samples = choose(values, source=str(path), unit=_named(asked, values, str(path)), wanted=asked.wanted)
-    return Raw(_numbers(head, head.layout, values, samples, asked), str(path), names=_names(values))
+    return Raw(_numbers(head, head.layout, values, samples, asked), str(path), names=_names(values, samples))
 
 
 def _numbers(
@@ -243,7 +243,7 @@ def _from_known(fmt: Format, head: Head, asked: Asked) -> Raw:
     samples, units = _of_format(fmt, head, asked)
     ids = fmt.id_column(head)
     text = [name for name in head.names if name == ids or kind_of(name) in ("gene id", "name", "other id")]
-    table = read_table(path, layout, what=WHAT, text=text)
+    table = read_table(path, layout, what=WHAT, text=text, single=True)
     if fmt.check is not None:
         fmt.check(head, table, samples)
     table.index = pd.Index(table.pop(ids), name="gene_id")
@@ -253,7 +253,7 @@ def _from_known(fmt: Format, head: Head, asked: Asked) -> Raw:
         logger.info("%s: column %s of %s as sample %s", path, *samples.values(), fmt.name, *samples)
     else:
         logger.info("%s: %d samples, as %s has them", path, len(samples), fmt.name)
-    values, names = _numbers(head, layout, table, samples, Asked(units)), _names(table)
+    values, names = _numbers(head, layout, table, samples, Asked(units)), _names(table, samples)
     if fmt.sums and not values.index.is_unique:
         logger.info(
             "%s: %d rows of genes with several are summed", path, int(values.index.duplicated(keep=False).sum())
@@ -334,10 +334,10 @@ def id_texts(ids: pd.Series) -> list[str]:
     return ["" if pd.isna(value) else str(value) for value in ids]
 
 
-def _names(table: pd.DataFrame) -> pd.DataFrame:
+def _names(table: pd.DataFrame, samples: Mapping[str, str]) -> pd.DataFrame:
     """Return the columns by which genes may be called."""
     held = {}
-    for name in table.columns:
+    for name in table.columns.difference(list(samples.values()), sort=False):
         kind = kind_of(name)
         if kind in ("gene id", "other id", "name") or (kind is None and name and not _is_numeric(table[name])):
             held[name] = id_texts(table[name])
