@@ -5,11 +5,13 @@ A case is a function that gets a folder of its own, plants what is hostile there
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,12 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pytest
+import skops.io
+import torch
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from small_models import make_mdata
 
 import genexp_scverse as gx
 from genexp_scverse import InputError
@@ -28,7 +36,7 @@ class Place(NamedTuple):
     marker: Path
     """What code that runs would leave."""
     whole: Path
-    """Folder of files that are as they should be: m.h5mu, m.zarr; not to be changed."""
+    """Folder of what is as it should be: m.h5mu, m.zarr, models by their names; not to be changed."""
 
     def copy(self, name: str) -> Path:
         """A copy of one of the whole files, to be changed."""
@@ -50,6 +58,14 @@ class Touch:
         return Path.touch, (self.marker,)
 
 
+MODELS: dict[str, dict[str, Any]] = {
+    "DeepChrome": {"n_filters": 4, "kernel_size": 3, "n_hidden": [4, 4]},
+    "Ensemble": {"model": ["Linear", "RandomForest"], "n_members": 1},
+    "Linear": {},
+    "LinearSVM": {},
+    "RandomForest": {"n_trees": 3},
+}
+QUIET = {"enable_progress_bar": False}
 CASES: dict[str, tuple[Callable[[Place], Callable[[], Any]], str]] = {}
 
 
@@ -70,6 +86,11 @@ def whole(tmp_path_factory):
     )
     for name in ("m.h5mu", "m.zarr"):
         gx.io.write_mudata(mdata, folder / name)
+    mdata = make_mdata(n_genes=60, n_bins=10)
+    for name, hyper in MODELS.items():
+        model = gx.model.model_class(name)(mdata, **hyper)
+        model.train(**({"max_epochs": 1, "accelerator": "cpu", **QUIET} if name == "DeepChrome" else {}))
+        model.save(folder / name)
     return folder
 
 
@@ -319,6 +340,295 @@ def hdf5_compressed_twice(place):
         file["uns/planted"][:] = 0
 
     return reading(with_dataset(place, plant))
+
+
+# models
+
+
+def loading(folder: Path) -> Callable[[], Any]:
+    return lambda: gx.model.load(folder)
+
+
+def with_weights(place: Place, change: Callable[[dict[str, np.ndarray]], Any], write: Any = np.savez) -> Path:
+    folder = place.copy("DeepChrome")
+    with np.load(folder / "weights.npz") as file:
+        arrays = dict(file)
+    change(arrays)
+    write(folder / "weights.npz", **arrays)
+    return folder
+
+
+def with_description(place: Place, name: str, change: Callable[[dict[str, Any]], Any]) -> Path:
+    folder = place.copy(name)
+    description = json.loads((folder / "model.json").read_text())
+    change(description)
+    (folder / "model.json").write_text(json.dumps(description))
+    return folder
+
+
+def with_estimator(place: Place, name: str, change: Callable[[dict, dict[str, bytes]], Any]) -> Path:
+    """A model whose classifier was changed: its tree of nodes, and the files beside it."""
+    folder = place.copy(name)
+    path = folder / "classifier.skops"
+    with zipfile.ZipFile(path) as archive:
+        files = {n: archive.read(n) for n in archive.namelist()}
+    tree = json.loads(files["schema.json"])
+    change(tree, files)
+    files["schema.json"] = json.dumps(tree).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for n, content in files.items():
+            archive.writestr(n, content)
+    return folder
+
+
+def with_trees(place: Place, change: Callable[[np.ndarray], Any]) -> Path:
+    """A forest whose nodes were changed."""
+
+    def changed(tree, files):
+        for name, content in files.items():
+            if name.endswith(".npy") and b"left_child" in content:
+                nodes = np.load(io.BytesIO(content))
+                change(nodes)
+                buffer = io.BytesIO()
+                np.save(buffer, nodes)
+                files[name] = buffer.getvalue()
+
+    return with_estimator(place, "RandomForest", changed)
+
+
+NOT_PLAIN = r"weights\.npz does not hold plain arrays \(.*\): it is damaged or not from this package, and is not read"
+
+
+@refused(NOT_PLAIN.replace(".*", ".*conv.bias holds objects"))
+def model_pickle_among_the_weights(place):
+    objects = np.array([Touch(place.marker)], dtype=object)
+    return loading(with_weights(place, lambda arrays: arrays.update({"conv.bias": objects})))
+
+
+@refused(NOT_PLAIN)
+def model_pickle_as_weights(place):
+    folder = place.copy("DeepChrome")
+    (folder / "weights.npz").write_bytes(place.pickled)
+    return loading(folder)
+
+
+@refused("the arrays in .* do not fit the model that model.json describes")
+def model_torch_file_as_weights(place):
+    folder = place.copy("DeepChrome")
+    torch.save({"conv.bias": Touch(place.marker)}, folder / "weights.npz")
+    return loading(folder)
+
+
+@refused(NOT_PLAIN.replace(".*", "it packs 'conv.weight.npy'.*"))
+def model_weights_that_unpack_to_gigabytes(place):
+    return loading(
+        with_weights(place, lambda a: a.update({"conv.bias": np.zeros(2**24, np.float32)}), np.savez_compressed)
+    )
+
+
+@refused(r"the arrays in .* do not fit the model that model.json describes \('conv.bias'\)")
+def model_weights_of_another_shape(place):
+    return loading(with_weights(place, lambda a: a.update({"conv.bias": a["conv.bias"][:-1]})))
+
+
+@refused(r"the arrays in .* do not fit the model that model.json describes \('conv.bias'\)")
+def model_weights_of_another_type(place):
+    return loading(with_weights(place, lambda a: a.update({"conv.bias": a["conv.bias"].astype("c8")})))
+
+
+@refused(r"the arrays in .* do not fit the model that model.json describes \('../../planted'\)")
+def model_weights_with_a_path(place):
+    return loading(with_weights(place, lambda a: a.update({"../../planted": np.ones(1)})))
+
+
+@refused(r"the arrays in .* do not fit the model that model.json describes")
+def model_header_of_2_60_numbers(place):
+    folder = place.copy("DeepChrome")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (2**60,)})
+    with zipfile.ZipFile(folder / "weights.npz", "w") as archive:
+        archive.writestr("conv.bias.npy", header.getvalue())
+    return loading(folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers(value, whole, tmp_path):
+    place = Place(tmp_path, tmp_path / "code ran", whole)
+    folder = with_weights(place, lambda arrays: arrays["conv.bias"].__setitem__(0, value))
+    with pytest.raises(InputError, match=r"holds values that are no finite numbers \('conv.bias'\)"):
+        gx.model.load(folder)
+
+
+@refused("weights.npz is no file of the model's folder but leads elsewhere")
+def model_link_out_of_the_folder(place):
+    folder = place.copy("DeepChrome")
+    (folder / "weights.npz").rename(place.folder / "elsewhere")
+    (folder / "weights.npz").symlink_to(place.folder / "elsewhere")
+    return loading(folder)
+
+
+@refused("model.json is no file of the model's folder but leads elsewhere")
+def model_description_that_is_a_link_out(place):
+    folder = place.copy("Linear")
+    (folder / "model.json").rename(place.folder / "elsewhere")
+    (folder / "model.json").symlink_to(place.folder / "elsewhere")
+    return loading(folder)
+
+
+@refused("members/0 leads out of .*Ensemble")
+def model_member_that_is_a_link_out(place):
+    folder = place.copy("Ensemble")
+    shutil.rmtree(folder / "members" / "0")
+    (folder / "members" / "0").symlink_to(place.whole / "Linear")
+    return loading(folder)
+
+
+@refused("model.json cannot be read")
+def model_description_of_great_depth(place):
+    folder = place.copy("Linear")
+    (folder / "model.json").write_text('{"a":' * 100_000)
+    return loading(folder)
+
+
+@refused("there is no model 'os.system'")
+def model_of_a_class_that_is_none(place):
+    return loading(with_description(place, "Linear", lambda d: d.update(model="os.system")))
+
+
+@refused(r"the arrays in .* do not fit the model that model.json describes")
+def model_of_a_giant_network(place):
+    return loading(with_description(place, "DeepChrome", lambda d: d["hyperparameters"].update(n_filters=10**9)))
+
+
+@refused("DeepChrome that can be made|hyperparameters. hold .* should be a number between")
+def model_of_a_network_beyond_all_numbers(place):
+    return loading(with_description(place, "DeepChrome", lambda d: d["hyperparameters"].update(n_filters=10**30)))
+
+
+WRONG_VALUES: dict[str, tuple[str, tuple[str, ...], Any]] = {
+    "'samples' in \"setup\" is 3 and should be a list": ("Linear", ("setup", "samples"), 3),
+    "and should be a list whose every entry is printable text": ("Linear", ("setup", "samples"), ["A\n", "B"]),
+    "'target' in \"setup\" is 'all' and should be one of label": ("Linear", ("setup", "target"), "all"),
+    "'n_bins' in \"setup\" is -1 and should be a whole number": ("Linear", ("setup", "n_bins"), -1),
+    "'n_bins' in \"setup\" is 1000000000000 and": ("DeepChrome", ("setup", "n_bins"), 10**12),
+    "'n_bins' in \"setup\" is True and should": ("Linear", ("setup", "n_bins"), True),
+    '"setup" contradicts itself: 3 marks of 0 bins': ("Linear", ("setup", "n_bins"), 0),
+    "\"setup\" has the key 'planted', which this version does not know": ("Linear", ("setup", "planted"), 1),
+    "'modalities' in \"setup\" is": ("Linear", ("setup", "modalities"), {"rna": "rna"}),
+    "'level_std' in \"fitted\" is": ("Linear", ("fitted", "level_std"), {"A": 0, "B": 1}),
+    "'level_mean' in \"fitted\" is .* a finite number": ("Linear", ("fitted", "level_mean"), {"A": 1e999, "B": 0.0}),
+    "'training_genes' in \"fitted\" is": ("Linear", ("fitted", "training_genes"), [1, 2]),
+    "\"fitted\" lacks 'thresholds'": ("Linear", ("fitted", "thresholds"), None),
+    "'scaler' in \"fitted\" is": ("Linear", ("fitted", "scaler"), {"transform": "auto", "marks": ["a"]}),
+    "stranded='yes' is not possible": ("Linear", ("hyperparameters", "stranded"), "yes"),
+    "has no argument 'planted'": ("Linear", ("hyperparameters", "planted"), 1),
+    "n_filters=-1 is not possible": ("DeepChrome", ("hyperparameters", "n_filters"), -1),
+    "should be of few numbers, names": ("Linear", ("hyperparameters", "c"), [[[[[[[[0]]]]]]]]),
+    "is of another model than its model.json describes|n_members": ("Ensemble", ("fitted", "n_members"), 10**9),
+    "its history has the column 'valid_loss'": ("DeepChrome", ("history", "valid_loss"), ["a"]),
+    "there is no model 'os.system'": ("Ensemble", ("hyperparameters", "model"), "os.system"),
+}
+
+
+@pytest.mark.parametrize("sentence", WRONG_VALUES)
+def test_a_description_with_a_wrong_value(sentence, whole, tmp_path):
+    name, (part, key), value = WRONG_VALUES[sentence]
+    place = Place(tmp_path, tmp_path / "code ran", whole)
+
+    def change(description):
+        if value is None:
+            del description[part][key]
+        else:
+            description[part][key] = value
+
+    with pytest.raises(InputError, match=sentence) as caught:
+        gx.model.load(with_description(place, name, change))
+    assert "\n" not in str(caught.value)
+
+
+@refused("classifier.skops holds no Pipeline of this model .it is a sklearn.dummy.DummyClassifier")
+def skops_dummy_as_linear(place):
+    folder = place.copy("Linear")
+    dummy = DummyClassifier(strategy="constant", constant=1).fit(np.zeros((4, 30)), [0, 1, 0, 1])
+    skops.io.dump(dummy, folder / "classifier.skops")
+    return loading(folder)
+
+
+@refused("classifier.skops holds no LogisticRegression of this model|holds no Pipeline of this model")
+def skops_dummy_within_a_pipeline(place):
+    folder = place.copy("Linear")
+    dummy = make_pipeline(StandardScaler(), DummyClassifier()).fit(np.zeros((4, 30)), [0, 1, 0, 1])
+    skops.io.dump(dummy, folder / "classifier.skops")
+    return loading(folder)
+
+
+@refused("classifier.skops holds no Pipeline of this model .it is a posix.system")
+def skops_foreign_class(place):
+    def change(tree, files):
+        tree["__class__"], tree["__module__"] = "system", "posix"
+
+    return loading(with_estimator(place, "Linear", change))
+
+
+@refused("classifier.skops does not hold plain arrays .it holds objects that a baseline does not have, 'FunctionNode'")
+def skops_foreign_function(place):
+    def change(tree, files):
+        content = {"module_path": "os", "function": "system"}
+        tree["content"]["content"]["memory"] = {
+            "__loader__": "FunctionNode", "__class__": "system", "__module__": "os", "content": content, "__id__": 1
+        }  # fmt: skip
+
+    return loading(with_estimator(place, "Linear", change))
+
+
+@refused("classifier.skops does not hold plain arrays")
+def skops_that_is_a_pickle(place):
+    folder = place.copy("Linear")
+    (folder / "classifier.skops").write_bytes(place.pickled)
+    return loading(folder)
+
+
+@refused("classifier.skops does not hold plain arrays .*holds objects")
+def skops_array_of_objects(place):
+    def change(tree, files):
+        buffer = io.BytesIO()
+        np.save(buffer, np.array([Touch(place.marker)], dtype=object), allow_pickle=True)
+        for name in [n for n in files if n.endswith(".npy")]:
+            files[name] = buffer.getvalue()
+
+    return loading(with_estimator(place, "Linear", change))
+
+
+@refused("is not .* finite number")
+def skops_coefficients_of_another_length(place):
+    def change(tree, files):
+        for name, content in files.items():
+            if name.endswith(".npy") and (array := np.load(io.BytesIO(content))).ndim == 2:
+                buffer = io.BytesIO()
+                np.save(buffer, array[:, :-1])
+                files[name] = buffer.getvalue()
+
+    return loading(with_estimator(place, "Linear", change))
+
+
+OUTSIDE = "has a tree whose nodes point outside of it"
+TREES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
+    "beyond the end": (lambda nodes: nodes["left_child"].__setitem__(0, 10**6), OUTSIDE),
+    "before the start": (lambda nodes: nodes["right_child"].__setitem__(0, -5), OUTSIDE),
+    "round in a circle": (lambda nodes: nodes["left_child"].__setitem__(0, 0), OUTSIDE),
+    "leaf on one side": (lambda nodes: nodes["right_child"].__setitem__(0, -1), OUTSIDE),
+    "feature too large": (lambda nodes: nodes["feature"].__setitem__(0, 10**6), "asks for a feature there is not"),
+    "feature below 0": (lambda nodes: nodes["feature"].__setitem__(0, -(10**6)), "asks for a feature there is not"),
+    "threshold": (lambda nodes: nodes["threshold"].__setitem__(0, np.nan), "a threshold is not"),
+}
+
+
+@pytest.mark.parametrize("kind", TREES)
+def test_a_crafted_tree(kind, whole, tmp_path):
+    change, sentence = TREES[kind]
+    place = Place(tmp_path, tmp_path / "code ran", whole)
+    with pytest.raises(InputError, match=sentence):
+        gx.model.load(with_trees(place, change))
 
 
 @pytest.mark.parametrize("name", CASES)

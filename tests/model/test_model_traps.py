@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import pickle
-import zipfile
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -160,68 +155,6 @@ def test_streaming_gives_the_rows_that_memory_gives(on_disk, tmp_path):
     assert not stream.resident
     np.testing.assert_allclose(memory.gather(genes, samples), expected, rtol=1e-6)
     np.testing.assert_allclose(stream.gather(genes, samples), expected, rtol=1e-6)
-
-
-class Hostile:
-    """What a model file must not be able to do: run code when it is read."""
-
-    def __reduce__(self):
-        return (open, ("hacked", "w"))
-
-
-def test_weights_that_carry_objects_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    mdata = make_mdata(n_genes=80)
-    model = make_model("DeepChrome", mdata)
-    model.save("m")
-    arrays = {k: v.numpy() for k, v in model.module.state_dict().items()}
-    arrays["conv.bias"] = np.array([Hostile()], dtype=object)
-    np.savez("m/weights.npz", **arrays)
-    with pytest.raises(InputError, match="does not hold plain arrays"):
-        gx.model.load("m")
-    (tmp_path / "m" / "weights.npz").write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(InputError, match=r"weights.npz"):
-        gx.model.load("m")
-    assert not (tmp_path / "hacked").exists()
-
-
-def test_estimators_of_foreign_types_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make_model("RandomForest", make_mdata(n_genes=80)).save("m")
-    path = tmp_path / "m" / "classifier.skops"
-    with zipfile.ZipFile(path) as archive:
-        files = {n: archive.read(n) for n in archive.namelist()}
-    schema = json.loads(files["schema.json"])
-    schema["__class__"], schema["__module__"] = "Popen", "subprocess"
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, json.dumps(schema) if name == "schema.json" else content)
-    path.write_bytes(buffer.getvalue())
-    with pytest.raises(InputError, match="objects that a baseline does not have"):
-        gx.model.load("m")
-    path.write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(InputError, match="cannot be read"):
-        gx.model.load("m")
-    path.unlink()
-    with pytest.raises(InputError, match="is missing"):
-        gx.model.load("m")
-    assert not (tmp_path / "hacked").exists()
-
-
-def test_a_tree_that_points_outside_is_not_read():
-    from sklearn.ensemble import RandomForestRegressor
-
-    from genexp_scverse.model.baseline._sklearn_model import _check_tree
-
-    x = np.random.default_rng(0).random((50, 3))
-    tree = RandomForestRegressor(1, random_state=0).fit(x, x[:, 0]).estimators_[0].tree_
-    _check_tree(tree, "m")
-    state = tree.__getstate__()
-    state["nodes"]["left_child"][0] = 10**6
-    tree.__setstate__(state)
-    with pytest.raises(InputError, match="point outside of it"):
-        _check_tree(tree, "m")
 
 
 def test_damaged_descriptions_are_said(tmp_path):

@@ -11,6 +11,7 @@ from genexp_scverse._errors import InputError, some
 
 _ENSEMBL = r"(ENS[A-Z_]*\d{6,})"
 _VERSIONED = re.compile(rf"^{_ENSEMBL}\.\d+(?:_\d+)?(?=$|_PAR_Y$)")
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069\\ufeff\\ud800-\\udfff]")
 _PAR_Y = re.compile(r"^ENSGR\d|_PAR_Y$")
 
 
@@ -116,4 +117,57 @@ def check_samples(samples: Iterable[str], where: str) -> None:
     wrong = list(dict.fromkeys(s for s in map(str, samples) if s.endswith(":prob")))
     if wrong:
         msg = f"{where} names the sample {some(wrong)}, but ':prob' marks predicted probabilities: rename it"
+        raise InputError(msg)
+
+
+def is_printable(name: str) -> bool:
+    r"""Tell whether a name is without characters that no table or screen shows as they are.
+
+    These are control characters (line ends, tabs, NUL, escape), separators of lines, marks that turn the direction of
+    writing, byte-order marks and halves of surrogate pairs.
+
+    Parameters
+    ----------
+    name
+        The name.
+
+    Returns
+    -------
+    False where there is one of them.
+
+    Examples
+    --------
+    >>> is_printable("H3K4me3 (rep 1)"), is_printable("K562\n")
+    (True, False)
+    """
+    return _CONTROL.search(name) is None
+
+
+def check_names(names: Iterable[object], what: str, where: str) -> None:
+    """Refuse names with characters that :func:`is_printable` does not let through.
+
+    Parameters
+    ----------
+    names
+        Ids of genes, names of samples or marks.
+    what
+        What they name, for the message: ``"gene id"``.
+    where
+        What holds them, for the message.
+
+    Raises
+    ------
+    InputError
+        When a name has one.
+
+    Examples
+    --------
+    >>> check_names(["K562", "H1"], "sample", "the sheet")
+    """
+    wrong = [name for name in map(str, names) if _CONTROL.search(name)]
+    if wrong:
+        msg = (
+            f"{where} has the {what} {some(map(ascii, wrong))} with control characters, which no table can hold: take "
+            "them out"
+        )
         raise InputError(msg)

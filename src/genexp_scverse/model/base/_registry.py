@@ -71,4 +71,4 @@ def load(directory: str | Path, mdata: MuData | None = None) -> GeneModel:
     ...     print(str(error)[:27])
     nowhere is not a saved mode
     """
-    return model_class(_save.read_description(directory)["model"]).load(directory, mdata)
+    return model_class(_save.read_description(directory).model).load(directory, mdata)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError
 from genexp_scverse._output import recover, written
+from genexp_scverse.model.base._description import FORMAT, Description, check_goes_together
+from genexp_scverse.model.base._plain_arrays import regular_file
 
-FORMAT = 1
-KEYS = ("model", "setting", "seed", "hyperparameters", "setup", "fitted", "history")
+_LARGEST_DESCRIPTION = 2**28
 DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
 MEMBERS, SCORES = "members", "scores.npz"
 OWN = (DESCRIPTION, WEIGHTS, SCORES, "classifier.skops", "regressor.skops")
@@ -46,57 +47,26 @@ def write_model(directory: str | Path, description: dict, files: dict[str, Any],
         (made / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
-def read_description(directory: str | Path) -> dict:
-    """Read ``model.json``; raises when the directory is no model or one of a later version."""
+def read_description(directory: str | Path) -> Description:
+    """Read ``model.json``; raises when the directory is no model, one of a later version, or not what it has to be."""
     recover(directory)
-    path = Path(directory) / DESCRIPTION
+    directory = Path(directory)
+    path = directory / DESCRIPTION
     if not path.is_file():
         msg = f"{directory} is not a saved model (it has no {DESCRIPTION}): give the directory that model.save wrote"
         raise InputError(msg)
+    regular_file(path, directory)
     try:
-        description = json.loads(path.read_text())
-        version = description["format"]
-        missing = [k for k in KEYS if k not in description]
-        if missing:
-            raise KeyError(some(missing))
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path} cannot be read ({error}): the file is damaged, save the model again"
+        if path.stat().st_size > _LARGEST_DESCRIPTION:
+            msg = f"it has {path.stat().st_size:,} bytes"
+            raise ValueError(msg)
+        description = Description.from_json(json.loads(path.read_text(encoding="utf-8")))
+        check_goes_together(description)
+    except (ValueError, RecursionError, OSError) as error:
+        why = " ".join(str(error).split())
+        msg = f"{path} cannot be read ({why}): it is damaged or of another version, save the model again"
         raise InputError(msg) from None
-    if version != FORMAT:
-        msg = f"{path} has format {version}, this version of the package reads {FORMAT}: update the package"
-        raise InputError(msg)
     return description
-
-
-def read_arrays(directory: str | Path, name: str = WEIGHTS) -> dict[str, np.ndarray]:
-    """Read plain arrays; a file that carries pickled objects is refused."""
-    path = Path(directory) / name
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except FileNotFoundError:
-        msg = f"{path} is missing: the model is incomplete, save it again"
-        raise InputError(msg) from None
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        msg = f"{path} does not hold plain arrays ({error}): it is damaged or not from this package, and is not read"
-        raise InputError(msg) from None
-    except Exception as error:  # zipfile raises its own classes for a damaged archive
-        if type(error).__module__ != "zipfile":
-            raise
-        msg = f"{path} is damaged ({error}): save the model again"
-        raise InputError(msg) from None
-
-
-def check_shapes(found: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]], where: str | Path) -> None:
-    """Raise unless the arrays have the names and shapes that the network needs."""
-    wrong = [k for k, shape in expected.items() if k not in found or tuple(found[k].shape) != tuple(shape)]
-    if wrong or set(found) - set(expected):
-        wrong += sorted(set(found) - set(expected))
-        msg = (
-            f"the weights in {where} do not fit the model that its {DESCRIPTION} describes ({some(wrong)}): "
-            "load it with the version that saved it, or train it again"
-        )
-        raise InputError(msg)
 
 
 def _is_own(path: Path) -> bool:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 
 from genexp_scverse._errors import InputError
 from genexp_scverse.model.base import _save
+from genexp_scverse.model.base._description import Description, check_kinds
 from genexp_scverse.model.base._registered import RegisteredModel
 
 if TYPE_CHECKING:
@@ -79,23 +81,44 @@ class SavedModel(RegisteredModel):
         Raises
         ------
         InputError
-            When the directory is no model, is damaged, or holds another class.
+            When the directory is no model, is damaged, holds another class, or values that no training leaves.
         """
+        directory = Path(directory)
         d = _save.read_description(directory)
-        if d["model"] != cls.__name__:
-            msg = f"{directory} holds a {d['model']}, not a {cls.__name__}: use gx.model.load"
+        if d.model != cls.__name__:
+            msg = f"{directory} holds a {d.model}, not a {cls.__name__}: use gx.model.load"
             raise InputError(msg)
-        hyper = {**d["hyperparameters"], "target": d["setup"]["target"]}
-        # models saved before marks could be masked
-        d["setup"].setdefault("masked", False)
-        model = cls(setting=d["setting"], seed=d["seed"], registry={"genexp_setup": d["setup"]}, **hyper)
-        model.fitted_ = d["fitted"]
-        model.history_ = None if d["history"] is None else as_history(d["history"])
-        model._restore(Path(directory))
+        try:
+            # what the files have to be is known from a network without memory, so that no giant one is made
+            with torch.device("meta"):
+                cls._described(d)._check_files(directory)
+            model = cls._described(d)
+            model._restore(directory)
+        except InputError:
+            raise
+        except Exception as error:
+            why = " ".join(f"{type(error).__name__} {error}".split())[:200]
+            msg = f"{directory} holds no {d.model} that can be made ({why}): it is damaged, save the model again"
+            raise InputError(msg) from error
         model.is_trained_ = True
         if mdata is not None:
             model.adata = mdata
         return model
+
+    @classmethod
+    def _described(cls, description: Description) -> Any:
+        """Make the model that a file describes, as it was before its arrays."""
+        setup = description.setup.to_json()
+        hyper = {**description.hyperparameters, "target": setup["target"]}
+        check_kinds(cls.defaults(), hyper)
+        registry = {"genexp_setup": setup}
+        model = cls(setting=description.setting, seed=description.seed, registry=registry, **hyper)  # type: ignore[call-arg]
+        model.fitted_ = description.fitted.to_json()
+        model.history_ = None if description.history is None else as_history(description.history)
+        return model
+
+    def _check_files(self, directory: Path) -> None:
+        """Raise where files are not those of this model, before it takes memory; it may be on the device meta."""
 
     def _need_trained(self) -> None:
         if not self.is_trained_:

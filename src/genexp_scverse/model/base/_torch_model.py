@@ -28,6 +28,7 @@ from genexp_scverse.model.base._data import PairBatches, PairData, ReadAhead
 from genexp_scverse.model.base._fitting import KeepBest, StopEarly, interruptible
 from genexp_scverse.model.base._model import GeneModel
 from genexp_scverse.model.base._module import GeneModule
+from genexp_scverse.model.base._plain_arrays import Expected, read_npz, regular_file
 from genexp_scverse.model.base._plan import SupervisedPlan
 from genexp_scverse.model.base._saved import as_history
 from genexp_scverse.model.base._selection import chosen_samples
@@ -358,12 +359,22 @@ class TorchGeneModel(GeneModel):
     def _files(self) -> dict[str, Any]:
         return {_save.WEIGHTS: {k: v.detach().cpu().numpy() for k, v in self.module.state_dict().items()}}
 
+    def _check_files(self, directory: Path) -> None:
+        self._stored(directory, read=False)
+
     def _restore(self, directory: Path) -> None:
-        arrays = _save.read_arrays(directory)
-        expected = {k: tuple(v.shape) for k, v in self.module.state_dict().items()}
-        _save.check_shapes(arrays, expected, directory)
-        self.module.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in arrays.items()})
+        arrays = self._stored(directory)
+        self.module.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
         self.module.eval()
+
+    def _stored(self, directory: Path, *, read: bool = True) -> dict[str, np.ndarray]:
+        """Read the arrays that the network needs, or check alone that they are there."""
+        expected = {
+            k: Expected(tuple(v.shape), np.dtype(str(v.dtype).removeprefix("torch.")))
+            for k, v in self.module.state_dict().items()
+        }
+        path = regular_file(directory / _save.WEIGHTS, directory)
+        return read_npz(path, expected, describes=_save.DESCRIPTION, read=read)
 
     @property
     def n_parameters(self) -> int:

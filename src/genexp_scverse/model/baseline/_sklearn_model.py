@@ -12,21 +12,14 @@ import skops.io
 import torch
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
-from skops.io.exceptions import UntrustedTypesFoundException
 
 from genexp_scverse import schema
-from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import GeneModel
+from genexp_scverse.model.base._plain_arrays import regular_file
 from genexp_scverse.model.base._statistics import standardised
 from genexp_scverse.model.base._tables import GeneTables
-
-TRUSTED = [
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.tree._tree.Tree",
-]
-"""Types beyond skops' own list that a saved baseline may hold; none of them runs code when it is read."""
+from genexp_scverse.model.baseline._read_skops import read_estimator
 
 
 class SklearnModel(GeneModel):
@@ -155,9 +148,17 @@ class SklearnModel(GeneModel):
         return {f"{name}.skops": skops.io.dumps(e) for name, e in there.items() if e is not None}
 
     def _restore(self, directory: Path) -> None:
+        untrained = dict(zip(("classifier", "regressor"), self._estimators(self.seed), strict=True))
         wanted = {"label": ("classifier",), "expression": ("regressor",)}
-        for name in wanted.get(self.setup_["target"], ("classifier", "regressor")):
-            setattr(self, name, _read_estimator(directory / f"{name}.skops"))
+        for name in wanted.get(self.setup_["target"], tuple(untrained)):
+            path = regular_file(directory / f"{name}.skops", directory)
+            setattr(self, name, read_estimator(path, untrained[name], self._n_features()))
+
+    def _n_features(self) -> int:
+        """Count the numbers that `_features` gives for a pair."""
+        setup = self.setup_
+        marks, pooled = len(setup["marks"] or []), min(int(self.hyperparameters_["n_pooled"]), setup["n_bins"])
+        return marks * (pooled + bool(setup["masked"])) + len(setup["features"])
 
 
 def _size(estimator: Any) -> int:
@@ -169,34 +170,3 @@ def _size(estimator: Any) -> int:
     if hasattr(estimator, "estimators_"):
         return sum(tree.tree_.node_count for tree in estimator.estimators_)
     return int(np.size(estimator.coef_) + np.size(estimator.intercept_))
-
-
-def _read_estimator(path: Path) -> Any:
-    if not path.is_file():
-        msg = f"{path} is missing: the model is incomplete, save it again"
-        raise InputError(msg)
-    try:
-        estimator = skops.io.load(path, trusted=TRUSTED)
-    except UntrustedTypesFoundException as error:
-        msg = f"{path} holds objects that a baseline does not have and is not read ({error})"
-        raise InputError(msg) from None
-    except Exception as error:  # noqa: BLE001 - a damaged archive fails in many ways, none of them ours
-        msg = f"{path} cannot be read ({type(error).__name__}: {error}): it is damaged, save the model again"
-        raise InputError(msg) from None
-    for tree in getattr(estimator, "estimators_", []):
-        _check_tree(getattr(tree, "tree_", None), path)
-    return estimator
-
-
-def _check_tree(tree: Any, path: Path) -> None:
-    """Refuse a tree that points outside of itself: it would read foreign memory."""
-    if tree is None:
-        return
-    for children in (tree.children_left, tree.children_right):
-        inside = (children == -1) | ((children > np.arange(len(children))) & (children < tree.node_count))
-        if len(children) != tree.node_count or not inside.all():
-            msg = f"{path} holds a tree whose nodes point outside of it: the file is damaged and is not read"
-            raise InputError(msg)
-    if tree.node_count and int(tree.feature.max()) >= tree.n_features:
-        msg = f"{path} holds a tree that asks for a feature that does not exist: the file is damaged and is not read"
-        raise InputError(msg)

@@ -15,6 +15,7 @@ from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base import Choice, GeneModel, Limit, _save, load
 from genexp_scverse.model.base._making import Recipe, new_model, read_recipe, taken_options, train_whole
+from genexp_scverse.model.base._plain_arrays import Expected, read_npz, regular_file
 from genexp_scverse.model.base._selection import chosen_rows, chosen_samples
 from genexp_scverse.model.base._statistics import level_scale
 from genexp_scverse.model.base._tables import targets
@@ -81,7 +82,7 @@ class Ensemble(GeneModel):
     name = "ensemble"
     reads: ClassVar[tuple[str, ...]] = (schema.CHROMATIN, schema.DNA)
     required: ClassVar[tuple[str, ...]] = ()
-    limits: ClassVar[dict[str, Limit | Choice]] = {"n_members": Limit(1)}
+    limits: ClassVar[dict[str, Limit | Choice]] = {"n_members": Limit(1, 10_000)}
     members: list[GeneModel]
 
     @classmethod
@@ -375,22 +376,21 @@ class Ensemble(GeneModel):
         for i in range(int(self.fitted_["n_members"])):
             where = directory / _save.MEMBERS / str(i)
             member = None
+            if not where.resolve().is_relative_to(directory.resolve()):
+                msg = f"{where} leads out of {directory}: copy the folder with what its links lead to (cp -rL)"
+                raise InputError(msg)
             # asked before it is read: one that holds itself would be read for ever
-            if _save.read_description(where)["model"] != type(self).__name__:
+            if _save.read_description(where).model != type(self).__name__:
                 member = load(where)
             if member is None or any(member.setup_[k] != self.setup_[k] for k in ("samples", "target")):
                 msg = f"member {i} in {directory} is of another model than its model.json describes: save it again"
                 raise InputError(msg)
             self.members.append(member)
-        scores = _save.read_arrays(directory, _save.SCORES)
-        for j, sample in enumerate(self.setup_["samples"]):
-            if str(j) in scores:
-                if scores[str(j)].dtype != np.float64 or scores[str(j)].ndim != 1:
-                    msg = (
-                        f"{directory / _save.SCORES} holds no errors of {sample!r}: it is damaged, save the model again"
-                    )
-                    raise InputError(msg)
-                self.scores[sample] = scores[str(j)]
+        samples = self.setup_["samples"]
+        expected = {str(j): Expected((None,), np.dtype(np.float64), needed=False) for j in range(len(samples))}
+        path = regular_file(directory / _save.SCORES, directory)
+        scores = read_npz(path, expected, describes=_save.DESCRIPTION)
+        self.scores = {samples[int(j)]: errors for j, errors in scores.items() if len(errors)}
 
 
 class _Asked(NamedTuple):

@@ -165,7 +165,7 @@ class Seq2ExpModel(MaskOutputs):
         "readout": Choice(("both", "center")),
         "mask": Choice(("soft", "hard", "none")),
         "width": Limit(1),
-        "n_layers": Limit(1),
+        "n_layers": Limit(1, 1000),
         "kernel_size": Limit(1),
         "prior_mean": Limit(1e-6, 1 - 1e-6, whole=False, optional=True),
         "prior_strength": Limit(1e-6, whole=False, optional=True),
