@@ -16,8 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import anndata
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io
 import torch
@@ -629,6 +631,94 @@ def test_a_crafted_tree(kind, whole, tmp_path):
     place = Place(tmp_path, tmp_path / "code ran", whole)
     with pytest.raises(InputError, match=sentence):
         gx.model.load(with_trees(place, change))
+
+
+# names
+
+CONTROLS = {"newline": "\n", "tab": "\t", "NUL": "\0", "escape": "\x1b[2J", "right to left": "\u202e", "half": "\ud800"}
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def bins_of(gene: str = "g", sample: str = "s", mark: str = "m") -> Any:
+    return gx.io.from_bins(np.ones((1, 1, 4)), genes=[gene], marks=[mark], sample=sample, expression=[1], unit="tpm")
+
+
+def stored_with(folder: Path, what: str, name: str) -> Path:
+    """A file whose names were set behind the back of what makes a MuData."""
+    path = folder / "m.h5mu"
+    gx.io.write_mudata(bins_of(gene="gene", sample="sample", mark="mark"), path)
+    with h5py.File(path, "r+") as file:
+        for place in ("obs/_index", "mod/rna/obs/_index", "mod/chromatin/obs/_index", "mod/rna/var/sample"):
+            values = file[place][:]
+            if values[0] == what.encode():
+                file[place][:] = np.array([name.encode()], object)
+    return path
+
+
+DOORS: dict[str, tuple[Callable[[Path, str], Any], tuple[str, ...]]] = {
+    "from_bins": (lambda folder, name: bins_of(gene=name), ("gene id",)),
+    "from_bins, samples": (lambda folder, name: bins_of(sample=name), ("sample",)),
+    "from_bins, marks": (lambda folder, name: bins_of(mark=name), ("mark",)),
+    "expression": (
+        lambda folder, name: gx.io.read_expression(pd.DataFrame({"s": [1.0]}, index=[name]), unit="tpm"),
+        ("gene id",),
+    ),
+    "expression, samples": (
+        lambda folder, name: gx.io.read_expression(pd.DataFrame({name: [1.0]}, index=["g"]), unit="tpm"),
+        ("sample",),
+    ),
+    "AnnData": (
+        lambda folder, name: gx.io.read_expression(
+            anndata.AnnData(np.ones((1, 1)), pd.DataFrame(index=["s"]), pd.DataFrame(index=[name])), unit="tpm"
+        ),
+        ("gene id",),
+    ),
+    "sheet": (
+        lambda folder, name: gx.io.read_sheet(pd.DataFrame({"sample": [name], "mark": "m", "path": [__file__]})),
+        ("sample",),
+    ),
+    "sheet, marks": (
+        lambda folder, name: gx.io.read_sheet(pd.DataFrame({"sample": "s", "mark": [name], "path": [__file__]})),
+        ("mark",),
+    ),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_name_with_control_characters(door, control, tmp_path):
+    enter, (what,) = DOORS[door]
+    with pytest.raises(InputError, match=f"has the {what} .*with control characters") as caught:
+        enter(tmp_path, f"a{CONTROLS[control]}b")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("control", ["\n", "\0", "\x1b", "\u202e"])
+def test_a_gene_of_a_table_with_control_characters(control, tmp_path):
+    for name, text in {
+        "genes.csv": f'gene_id,chrom,tss,strand\n"a{control}b",chr1,5,+\nc,chr1,9,+\n',
+        "genes.gtf": f'chr1\tx\tgene\t1\t9\t.\t+\t.\tgene_id "a{control}b"; gene_type "protein_coding";\n',
+    }.items():
+        path = written(tmp_path, name, text)
+        if "gtf" not in name or control != "\n":
+            with pytest.raises(InputError) as caught:
+                gx.io.read_genes(path)
+            assert "\n" not in str(caught.value)
+    path = written(tmp_path, "rna.csv", f'gene_id,s\n"a{control}b",1\nc,2\n')
+    with pytest.raises(InputError):
+        gx.io.read_expression(path, unit="tpm")
+
+
+@pytest.mark.parametrize(("what", "said"), [("gene", "gene id"), ("sample", "sample")])
+def test_a_stored_name_with_control_characters(what, said, tmp_path):
+    path = stored_with(tmp_path, what, "a\x1bb")
+    with pytest.raises(InputError, match=f"has the {said} .*with control characters"):
+        gx.io.read_mudata(path)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -15,6 +15,7 @@ from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._rows import blocks_of
 from genexp_scverse.io.gene_table import plain_strand
+from genexp_scverse.io.ids import check_names
 from genexp_scverse.io.provenance import file_table
 from genexp_scverse.schema import BINS, LABEL, LOG, SCALES, SCHEMA_VERSION, UNITS
 
@@ -187,6 +188,7 @@ def assemble_mudata(obs: pd.DataFrame, mods: Mapping[str, AnnData], *, files: pd
     ['chrom']
     """
     index = pd.Index([str(g) for g in obs.index])
+    check_names(index, "gene id", "obs")
     if not index.is_unique:
         msg = f"gene ids must be unique, but {some(index[index.duplicated()].unique())} occur more than once"
         raise InputError(msg)
@@ -194,6 +196,9 @@ def assemble_mudata(obs: pd.DataFrame, mods: Mapping[str, AnnData], *, files: pd
         if not adata.obs_names.equals(index):
             msg = f'modality "{name}" does not hold the {len(index)} genes of obs in their order: reindex it'
             raise InputError(msg)
+        for column in ("sample", "mark"):
+            if column in adata.var:
+                check_names(adata.var[column], column, f'modality "{name}"')
     with nothing_pulled():
         mdata = MuData(dict(mods), axis=0)
         for column in obs.columns:

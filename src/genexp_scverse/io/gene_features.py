@@ -13,7 +13,7 @@ from genexp_scverse._logging import logger
 from genexp_scverse.io.expression.columns import chosen, column_numbers, is_numeric, may_be_numbers
 from genexp_scverse.io.gene_columns import is_row_numbers, kind_of
 from genexp_scverse.io.gene_table import GENE_ID
-from genexp_scverse.io.ids import is_par_copy, strip_versions
+from genexp_scverse.io.ids import check_names, is_par_copy, strip_versions
 from genexp_scverse.io.tables import read_table, table_layout
 
 _FEATURES = ("length", "composition")
@@ -56,6 +56,7 @@ def read_gene_features(path: str | os.PathLike, *, columns: Sequence[str] | None
     key = next((lower[name] for name in GENE_ID if name in lower), layout.names[0])
     table = read_table(Path(path), layout, what=_WHAT, text=[key])
     ids = table.pop(key).astype(object).str.strip()
+    check_names(ids, "gene id", str(path))
     copies = is_par_copy(ids).to_numpy()
     table.index = pd.Index(strip_versions(ids), dtype=object, name="gene_id")
     table = table[~copies]

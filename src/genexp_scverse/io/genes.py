@@ -17,7 +17,7 @@ from genexp_scverse.io._store_content import unstorable
 from genexp_scverse.io.chroms import is_scaffold, same_chrom
 from genexp_scverse.io.gene_table import is_gene_header, read_bed, read_gene_table
 from genexp_scverse.io.gff import read_gff
-from genexp_scverse.io.ids import IdSet, is_par_copy, strip_versions
+from genexp_scverse.io.ids import IdSet, check_names, is_par_copy, strip_versions
 from genexp_scverse.io.plain_text import first_line, open_text
 
 _WHAT = "a GTF, GFF3, BED6 or a table of genes with a header"
@@ -277,6 +277,7 @@ def _finish(
     if (table["gene_id_version"] == "").any():
         msg = f"{int((table['gene_id_version'] == '').sum())} genes of {path} have no id: give them one"
         raise InputError(msg)
+    check_names(table["gene_id_version"], "gene id", path)
     table.index = pd.Index(strip_versions(table["gene_id_version"]), name="gene_id")
     every = IdSet(table.index)
     table = _wanted(table, path, form, biotypes, keep_scaffolds=keep_scaffolds)

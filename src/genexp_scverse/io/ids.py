@@ -96,7 +96,7 @@ def looks_ensembl(name: str) -> bool:
 
 
 def check_samples(samples: Iterable[str], where: str) -> None:
-    """Refuse names of samples that end in ``:prob``, as the columns of predicted probabilities do.
+    """Refuse names of samples with control characters, and those that end in ``:prob`` as columns of predictions do.
 
     Parameters
     ----------
@@ -108,12 +108,14 @@ def check_samples(samples: Iterable[str], where: str) -> None:
     Raises
     ------
     InputError
-        When a name ends so.
+        When there is one.
 
     Examples
     --------
     >>> check_samples(["K562", "H1"], "the sheet")
     """
+    samples = list(samples)
+    check_names(samples, "sample", where)
     wrong = list(dict.fromkeys(s for s in map(str, samples) if s.endswith(":prob")))
     if wrong:
         msg = f"{where} names the sample {some(wrong)}, but ':prob' marks predicted probabilities: rename it"

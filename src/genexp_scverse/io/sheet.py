@@ -9,7 +9,7 @@ import pandas as pd
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.io.ids import check_samples
+from genexp_scverse.io.ids import check_names, check_samples
 from genexp_scverse.io.plain_text import with_home
 from genexp_scverse.io.tables import read_table, table_layout
 
@@ -134,6 +134,7 @@ def _check(table: pd.DataFrame, name: str) -> None:
         msg = f"{name} gives {some(pairs)} the same track name {names[alike].iloc[0]!r}: rename a sample or a mark"
         raise InputError(msg)
     check_samples(table["sample"], name)
+    check_names(table["mark"], "mark", name)
     unknown = sorted(set(table["scale"]) - set(schema.SCALES))
     if unknown:
         msg = f"{name} has the scale {some(unknown)}: allowed are {', '.join(schema.SCALES)}"

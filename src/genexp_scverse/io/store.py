@@ -20,6 +20,7 @@ from genexp_scverse._output import check_place, recover, written
 from genexp_scverse.io._store_content import as_written, check_content, not_writable
 from genexp_scverse.io._store_on_disk import read_on_disk, stays_on_disk
 from genexp_scverse.io._untrusted import UNREADABLE, check_hdf5, check_zarr, plain_codecs_only
+from genexp_scverse.io.ids import check_names
 
 _SUFFIXES = (".h5mu", ".zarr")
 
@@ -167,6 +168,10 @@ def read_mudata(path: str | Path, *, on_disk: bool = False) -> MuData:
         raise InputError(msg)
     try:
         schema.validate(mdata)
+        check_names(mdata.obs_names, "gene id", "obs")
+        for name, modality in mdata.mod.items():
+            for column in {"sample", "mark"} & set(modality.var):
+                check_names(modality.var[column], column, f'modality "{name}"')
     except InputError as error:
         msg = f"{path} is not a gene-centric MuData: {error}"
         raise InputError(msg) from error

@@ -14,7 +14,7 @@ from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io.expression.columns import Columns
 from genexp_scverse.io.expression.sources import Asked, Raw, read_raw
-from genexp_scverse.io.ids import check_samples, is_par_copy, strip_versions
+from genexp_scverse.io.ids import check_names, check_samples, is_par_copy, strip_versions
 from genexp_scverse.schema import UNITS
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ def _genes(raw: Raw) -> tuple[np.ndarray, pd.Index]:
     if not keep.any():
         msg = f"no gene is left of the {len(ids)} rows of {raw.name} ({some(ids)}): give gene ids in the first column"
         raise InputError(msg)
+    check_names(ids[keep], "gene id", raw.name)
     kept = pd.Index(strip_versions(ids[keep]).astype(str), name="gene_id")
     twice = kept[kept.duplicated()].unique()
     if len(twice):
