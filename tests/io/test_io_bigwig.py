@@ -178,8 +178,8 @@ def test_processes_give_the_same(made, made_genes, tmp_path):
     alone = bin_tracks(made_genes, [made, copy], **window, n_jobs=1)
     np.testing.assert_array_equal(bin_tracks(made_genes, [made, copy], **window, n_jobs=2), alone)
     assert bin_tracks(made_genes.iloc[:0], [made], **window).shape == (0, 1, 20)
-    bad = write_bigwig(tmp_path / "bad.bw", {"chr1": 5000}, [("chr1", 0, 5000, NAN)])
-    with pytest.raises(InputError, match=r"bad\.bw holds nan at chr1:0-5,000"):
+    bad = write_bigwig(tmp_path / "bad.bw", {"chr1": 5000}, [("chr1", 0, 5000, np.inf)])
+    with pytest.raises(InputError, match=r"bad\.bw holds inf at chr1:0-5,000"):
         bin_tracks(made_genes[made_genes.chrom == "chr1"], [made, bad], **window, n_jobs=2)
 
 
@@ -208,13 +208,21 @@ def test_half_precision(tmp_path):
         bin_tracks(genes, [path], upstream=10, downstream=10, bin_size=20, dtype="float16", summary="sum")
 
 
-@pytest.mark.parametrize("value", [NAN, float("inf")])
-def test_values_that_are_not_finite(tmp_path, value):
+@pytest.mark.parametrize("dense", [0.0, 10.0])
+def test_values_that_are_not_finite(tmp_path, dense, monkeypatch):
+    monkeypatch.setattr(_bigwig_blocks, "_DENSE", dense)
+    window = {"upstream": 500, "downstream": 500, "bin_size": 20}
     rows = [("chr1", i, i + 1, 1.0) for i in range(1000)]
-    rows[300] = ("chr1", 300, 301, value)
+    rows[300] = ("chr1", 300, 301, float("inf"))
     path = write_bigwig(tmp_path / "a.bw", {"chr1": 1000}, rows)
-    with pytest.raises(InputError, match=r"a\.bw holds (nan|inf) at chr1:300-301"):
-        bin_tracks(make_genes([("chr1", 500, "+")]), [path], upstream=500, downstream=500, bin_size=20)
+    genes = make_genes([("chr1", 500, "+")])
+    with pytest.raises(InputError, match=r"a\.bw holds inf at chr1:300-301"):
+        bin_tracks(genes, [path], **window)
+    # NaN is a base without a value
+    rows[300] = ("chr1", 300, 301, NAN)
+    path = write_bigwig(tmp_path / "b.bw", {"chr1": 1000}, rows)
+    assert bin_tracks(genes, [path], **window)[0, 0, 14:17].tolist() == [1, np.float32(0.95), 1]
+    assert bin_tracks(genes, [path], **window, uncovered=NAN)[0, 0, 14:17].tolist() == [1, 1, 1]
 
 
 def test_negative_values_need_a_log_ratio(made, made_genes):
@@ -316,7 +324,7 @@ def test_damaged_data(made, made_genes, tmp_path):
     raw[data + 8 : index] = bytes(index - data - 8)
     path = tmp_path / "damaged.bw"
     path.write_bytes(raw)
-    with pytest.raises(InputError, match=r"damaged\.bw is damaged at chr1"):
+    with pytest.raises(InputError, match=r"damaged\.bw is damaged .the block at byte \d+: "):
         bin_tracks(made_genes, [path], upstream=10, downstream=10, bin_size=20)
 
 

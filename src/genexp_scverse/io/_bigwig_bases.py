@@ -6,16 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from genexp_scverse._errors import InputError
-from genexp_scverse.io._bigwig_blocks import as_intervals, is_dense
+from genexp_scverse.io._bigwig_file import BigWig
 from genexp_scverse.io._bigwig_tracks import Track, check_sign
 
 BLOCK_BASES = 2**21
-"""Bases read at once: their intervals take some 300 MB where there is one for every base."""
+"""Bases read at once."""
 
 
 def chromosome_bins(
-    bw, track: Track, chrom: str, *, bin_size: int, scale: str | None
+    bw: BigWig, track: Track, chrom: str, *, bin_size: int, scale: str | None
 ) -> Iterator[tuple[int, int, np.ndarray | None]]:
     """Yield the signal of a chromosome in blocks from left to right.
 
@@ -52,24 +51,10 @@ def chromosome_bins(
         yield low // bin_size, high - low, values
 
 
-def _bases(bw, track: Track, chrom: str, low: int, high: int, scale: str | None) -> np.ndarray | None:
-    try:
-        if is_dense(bw, track, chrom, low, high):
-            values = np.nan_to_num(bw.values(chrom, low, high, numpy=True), posinf=np.inf, neginf=-np.inf)
-            check_sign(track.path, scale, values.min())
-            return values
-        found = bw.intervals(chrom, low, high)
-    except RuntimeError as error:
-        msg = f"{track.path} is damaged at {chrom}:{low:,}-{high:,} ({error}): copy or download it again"
-        raise InputError(msg) from error
-    if not found:
+def _bases(bw: BigWig, track: Track, chrom: str, low: int, high: int, scale: str | None) -> np.ndarray | None:
+    values = bw.values(chrom, low, high)
+    if values is None:
         return None
-    start, end, value = as_intervals(found, track, chrom)
-    check_sign(track.path, scale, value.min())
-    # gap, interval, gap, interval, ..., gap
-    edges = np.empty(2 * len(start) + 2, np.int64)
-    edges[0], edges[-1] = low, high
-    edges[1:-1:2], edges[2:-1:2] = np.maximum(start, low), np.minimum(end, high)
-    steps = np.zeros(2 * len(start) + 1, np.float32)
-    steps[1::2] = value
-    return np.repeat(steps, np.diff(edges))
+    values[np.isnan(values)] = 0
+    check_sign(track.path, scale, values.min())
+    return values

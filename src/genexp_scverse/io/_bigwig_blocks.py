@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from genexp_scverse._errors import InputError
-from genexp_scverse.io._bigwig_tracks import Track, check_sign, open_bigwig
-from genexp_scverse.io._interval_bins import Intervals, bin_bases, bin_intervals
+from genexp_scverse.io._bigwig_file import BigWig
+from genexp_scverse.io._bigwig_tracks import Track, check_sign
+from genexp_scverse.io._interval_bins import bin_bases, bin_intervals
 
-# About 300 MB while pyBigWig's tuples become arrays; a query costs as much as 500 intervals.
+# About 60 MB of arrays; a query costs as much as 500 intervals.
 _BLOCK_INTERVALS, _GAP_INTERVALS = 1_000_000, 500
 _BLOCK_BASES, _BLOCK_BINS = 2**24, 1_000_000
 
@@ -41,7 +42,7 @@ def bin_track(
     """Bin one track: genes x bins, rows of `reverse` mirrored; `chrom` is None where the track lacks it."""
     result = np.full((len(start), options.n_bins), options.uncovered, dtype=dtype)
     length = options.n_bins * options.bin_size
-    with open_bigwig(track.path) as bw:
+    with BigWig(track.path) as bw:
         codes, names = pd.factorize(chrom)
         order = np.lexsort((start, codes))
         for code, name in enumerate(names):
@@ -59,40 +60,35 @@ def bin_track(
 
 
 def _bin_block(
-    bw, track: Track, chrom: str, windows: np.ndarray, length: int, options: Options, scale: str | None
+    bw: BigWig, track: Track, chrom: str, windows: np.ndarray, length: int, options: Options, scale: str | None
 ) -> np.ndarray | None:
     first, last = windows[0], windows[-1] + length
     low, high = int(max(first, 0)), int(min(last, track.chroms[chrom]))
     if high <= low:
         return None
-    try:
-        if is_dense(bw, track, chrom, low, high):
-            value = np.full(last - first, np.nan, dtype=np.float32)
-            value[low - first : high - first] = bw.values(chrom, low, high, numpy=True)
-            found = None
-        else:
-            found = bw.intervals(chrom, low, high)
-            if not found:
-                return None
-    except RuntimeError as error:
-        msg = f"{track.path} is damaged at {chrom}:{low:,}-{high:,} ({error}): copy or download it again"
-        raise InputError(msg) from error
-    if found is None:
+    if is_dense(bw, track, chrom, low, high):
+        value = np.full(last - first, np.nan, dtype=np.float32)
+        found = bw.values(chrom, low, high)
+        if found is None:
+            return None
+        value[low - first : high - first] = found
         check_sign(track.path, scale, np.nanmin(value, initial=0))
         return bin_bases(value, windows - first, **options._asdict())
-    intervals = as_intervals(found, track, chrom)
+    intervals = bw.intervals(chrom, low, high)
+    if not len(intervals.start):
+        return None
     check_sign(track.path, scale, intervals.value.min())
     return bin_intervals(intervals, windows, **options._asdict())
 
 
-def is_dense(bw, track: Track, chrom: str, low: int, high: int) -> bool:
+def is_dense(bw: BigWig, track: Track, chrom: str, low: int, high: int) -> bool:
     """Look into the middle of a block; NaN in a file are found in its intervals alone."""
     header = track.header
     if not header.finite or header.intervals < _DENSE * header.covered:
         return False
     middle = (low + high) // 2
     probe = (max(low, middle - 500), min(high, middle + 500))
-    return len(bw.intervals(chrom, *probe) or ()) > _DENSE * (probe[1] - probe[0])
+    return len(bw.intervals(chrom, *probe).start) > _DENSE * (probe[1] - probe[0])
 
 
 def _blocks(starts: np.ndarray, length: int, track: Track, n_bins: int) -> Iterator[slice]:
@@ -111,25 +107,3 @@ def _blocks(starts: np.ndarray, length: int, track: Track, n_bins: int) -> Itera
             yield slice(first, i)
             first = i
     yield slice(first, len(start))
-
-
-def as_intervals(found: tuple, track: Track, chrom: str) -> Intervals:
-    """Give what pyBigWig found as arrays; raise InputError where values are not finite or intervals overlap."""
-    table = np.fromiter(found, dtype=[("start", np.int64), ("end", np.int64), ("value", float)], count=len(found))
-    start, end, value = (np.ascontiguousarray(table[name]) for name in ("start", "end", "value"))
-    wrong = np.flatnonzero(~np.isfinite(value))
-    if len(wrong):
-        i = wrong[0]
-        msg = (
-            f"{track.path} holds {value[i]} at {chrom}:{start[i]:,}-{end[i]:,} (0-based): "
-            "write the track without it, a base without a value needs no entry"
-        )
-        raise InputError(msg)
-    if (start[1:] < end[:-1]).any():
-        i = np.flatnonzero(start[1:] < end[:-1])[0]
-        msg = (
-            f"{track.path} holds overlapping intervals at {chrom}:{start[i + 1]:,} (0-based): make the "
-            "bigWig from a sorted bedGraph without overlaps (bedtools merge)"
-        )
-        raise InputError(msg)
-    return Intervals(start, end, value)

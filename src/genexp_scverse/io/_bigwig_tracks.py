@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pyBigWig
-
 from genexp_scverse._errors import InputError
 from genexp_scverse._logging import logger
+from genexp_scverse.io._bigwig_file import BigWig
 from genexp_scverse.io._bigwig_header import Header, read_header
 from genexp_scverse.io.chroms import same_chrom
 
@@ -42,17 +41,8 @@ def open_tracks(paths: Sequence[str | os.PathLike]) -> list[Track]:
 
 
 def _chroms(path: Path) -> dict[str, int]:
-    with open_bigwig(path) as bw:
-        return {name: int(size) for name, size in (bw.chroms() or {}).items()}
-
-
-def open_bigwig(path: Path):
-    """Open a bigWig whose header has been read."""
-    try:
-        return pyBigWig.open(str(path))
-    except RuntimeError as error:
-        msg = f"{path} cannot be opened as a bigWig ({error}): copy or download it again"
-        raise InputError(msg) from error
+    with BigWig(path) as bw:
+        return bw.chroms
 
 
 def agree_on_sizes(tracks: list[Track], chrom_sizes: Mapping[str, int] | None) -> dict[str, int]:

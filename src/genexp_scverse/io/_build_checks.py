@@ -12,7 +12,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse.io._bigwig_tracks import open_bigwig
+from genexp_scverse.io._bigwig_file import BigWig
 from genexp_scverse.io.chroms import same_chrom
 from genexp_scverse.io.provenance import file_table
 from genexp_scverse.io.window import tss_windows
@@ -80,8 +80,8 @@ def report_scales(tracks: pd.DataFrame) -> None:
     means = []
     for path, scale in zip(tracks["path"], tracks["scale"], strict=True):
         highest, total = _summary(Path(path))
-        with open_bigwig(Path(path)) as track:
-            means.append(total / max(1, sum(track.chroms().values())))
+        with BigWig(Path(path)) as track:
+            means.append(total / max(1, sum(track.chroms.values())))
         if scale in ("log", "log_ratio") and highest > _MOST_LOG:
             logger.warning(
                 "%s has values up to %g, which do not look like the scale %s: is it coverage, fold_change or pvalue?",

@@ -17,7 +17,8 @@ from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
 from genexp_scverse._output import PREFIX, check_apart, check_place, written
 from genexp_scverse.io._bigwig_bases import chromosome_bins
-from genexp_scverse.io._bigwig_tracks import Track, agree_on_sizes, check_sign, open_bigwig, open_tracks
+from genexp_scverse.io._bigwig_file import BigWig
+from genexp_scverse.io._bigwig_tracks import Track, agree_on_sizes, check_sign, open_tracks
 from genexp_scverse.io._build_checks import check_same_genome, guess_assembly, named_path, provenance, report_scales
 from genexp_scverse.io._fasta_stream import check_letters, fasta_pieces
 from genexp_scverse.io._genome_files import CODES, FORMAT, MANIFEST, SIGNAL, VERSION, create_npy, file_names
@@ -232,7 +233,7 @@ def _write_signal(
     found = np.zeros(len(tracks), bool)
     matches = [match_chroms(sizes, t.chroms, wanted_in="the genome store", available_in=str(t.path)) for t in tracks]
     with ExitStack() as stack:
-        opened = [stack.enter_context(open_bigwig(t.path)) for t in tracks]
+        opened = [stack.enter_context(BigWig(t.path)) for t in tracks]
         for chrom, size in sizes.items():
             n_bins = -(-size // bin_size)
             path = folder / f"{names[chrom]}.npy"
