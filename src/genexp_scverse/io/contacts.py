@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import importlib.util
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, option, some
 from genexp_scverse._logging import logger
-from genexp_scverse.io._untrusted import check_hdf5
+from genexp_scverse.io._hictk_process import MatrixFile, open_matrix
+from genexp_scverse.io._untrusted import UNREADABLE, check_hdf5
 from genexp_scverse.io.chroms import match_chroms
 from genexp_scverse.io.loops import read_loops
 from genexp_scverse.io.plain_text import existing_file, with_home
@@ -123,41 +124,52 @@ def _read_matrix(
     max_distance: int | None,
     genes: pd.DataFrame | None,
 ) -> pd.DataFrame:
-    hictkpy = _hictkpy(path)
+    _need_hictkpy(path)
     try:
         if start.startswith(_HDF5):
             # a matrix is read in parts, which need not fit into memory together
             check_hdf5(path.partition("::")[0], in_memory=lambda name: False)
-        file = _open(hictkpy, path, resolution)
-        resolution = int(file.resolution())
-        if resolution == 0:
-            msg = f"{path} has bins of different sizes: give a matrix with bins of one size"
-            raise InputError(msg)
-        name = _normalization(path, normalization, [str(n) for n in file.avail_normalizations()])
-        sizes = {str(c): int(n) for c, n in file.chromosomes().items()}
-        match = _match(path, wanted, sizes)
-        dtype = np.int32 if max(sizes.values()) < 2**31 else np.int64
-        parts: list[dict[str, np.ndarray]] = []
-        unknown = 0
-        for chrom, other in match.items():
-            held = None if genes is None else _bins_of(genes, chrom, resolution)
-            row, column, count, n = _fetched(file, other, name, resolution, max_distance, held)
-            unknown += n
-            start1, start2 = row * resolution, column * resolution
-            columns: dict[str, np.ndarray] = {
-                "chrom": np.full(len(row), len(parts), np.int32),
-                "start1": start1.astype(dtype),
-                "end1": np.minimum(start1 + resolution, sizes[other]).astype(dtype),
-                "start2": start2.astype(dtype),
-                "end2": np.minimum(start2 + resolution, sizes[other]).astype(dtype),
-                "count": count.astype(np.float32),
-            }
-            parts.append(columns)
-    except (RuntimeError, OSError, ValueError, IndexError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
+        with open_matrix(path, resolution) as file:
+            return _tabled(file, path, normalization, wanted, max_distance, genes)
+    except InputError:
+        raise
+    except UNREADABLE as error:
         msg = f"{path} cannot be read as a contact matrix ({' '.join(str(error).split())}): copy or make it again"
         raise InputError(msg) from error
+
+
+def _tabled(
+    file: MatrixFile,
+    path: str,
+    normalization: str | None,
+    wanted: list[str] | None,
+    max_distance: int | None,
+    genes: pd.DataFrame | None,
+) -> pd.DataFrame:
+    resolution = int(file.about["resolution"])
+    if resolution == 0:
+        msg = f"{path} has bins of different sizes: give a matrix with bins of one size"
+        raise InputError(msg)
+    name = _normalization(path, normalization, file.about["normalizations"])
+    sizes: dict[str, int] = file.about["chromosomes"]
+    match = _match(path, wanted, sizes)
+    dtype = np.int32 if max(sizes.values()) < 2**31 else np.int64
+    parts: list[dict[str, np.ndarray]] = []
+    unknown = 0
+    for chrom, other in match.items():
+        held = None if genes is None else _bins_of(genes, chrom, resolution)
+        row, column, count, n = _fetched(file, other, name, resolution, max_distance, held)
+        unknown += n
+        start1, start2 = row * resolution, column * resolution
+        columns: dict[str, np.ndarray] = {
+            "chrom": np.full(len(row), len(parts), np.int32),
+            "start1": start1.astype(dtype),
+            "end1": np.minimum(start1 + resolution, sizes[other]).astype(dtype),
+            "start2": start2.astype(dtype),
+            "end2": np.minimum(start2 + resolution, sizes[other]).astype(dtype),
+            "count": count.astype(np.float32),
+        }
+        parts.append(columns)
     table = _table(parts, list(match.values()))
     if unknown:
         logger.info("%d contacts of %s have no finite count (%s) and are left out", unknown, path, name)
@@ -175,14 +187,14 @@ def _read_matrix(
 
 
 def _fetched(
-    file: Any, chrom: str, name: str, resolution: int, max_distance: int | None, held: np.ndarray | None
+    file: MatrixFile, chrom: str, name: str, resolution: int, max_distance: int | None, held: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Bins and finite counts of one chromosome, upper triangle; and how many counts are not finite."""
     band = None if max_distance is None else int(max_distance // resolution)
     width = None if band is None else band + 1
     matrix = file.fetch(
         chrom, normalization="NONE" if name == RAW else name, count_type="float32", diagonal_band_width=width
-    ).to_coo()
+    )
     row, column, count = matrix.row.astype(np.int64), matrix.col.astype(np.int64), matrix.data
     row, column = np.minimum(row, column), np.maximum(row, column)
     kept = np.ones(len(row), bool) if band is None else column - row <= band
@@ -232,29 +244,6 @@ def _read_loops(
     return near
 
 
-def _open(hictkpy: Any, path: str, resolution: int | None) -> Any:
-    if hictkpy.is_scool_file(path):
-        msg = f"{path} holds matrices of single cells: give one of them, or a .cool of their sum"
-        raise InputError(msg)
-    if hictkpy.is_cooler(path):
-        file = hictkpy.File(path)
-        if resolution is not None and file.resolution() != resolution:
-            msg = f"{path} has no resolution {resolution}: it has {file.resolution()}"
-            raise InputError(msg)
-        return file
-    if not hictkpy.is_mcool_file(path) and not hictkpy.is_hic(path):
-        msg = f"{path} is HDF5 but no .cool or .mcool: give {_KINDS}"
-        raise InputError(msg)
-    there = [int(r) for r in hictkpy.MultiResFile(path).resolutions()]
-    if resolution is None and len(there) == 1:
-        resolution = there[0]
-    if resolution not in there:
-        said = "has several resolutions" if resolution is None else f"has no resolution {resolution}"
-        msg = f"{path} {said}: choose resolution= from {', '.join(map(str, there))}"
-        raise InputError(msg)
-    return hictkpy.File(path, resolution)
-
-
 def _normalization(path: str, asked: str | None, there: list[str]) -> str:
     if asked is None or asked.lower() == RAW:
         return RAW
@@ -300,19 +289,14 @@ def _table(parts: list[dict[str, np.ndarray]], names: list[str]) -> pd.DataFrame
     return pd.DataFrame(columns, copy=False)
 
 
-def _hictkpy(path: str) -> Any:
+def _need_hictkpy(path: str) -> None:
     try:
-        import hictkpy
-    except ImportError as error:
+        found = importlib.util.find_spec("hictkpy") is not None
+    except ValueError:
+        found = False
+    if not found:
         msg = f"reading {path} needs hictkpy: install it by pip install 'genexp-scverse[contacts]'"
-        raise InputError(msg) from error
-    # its records reach the handlers whatever the level of its logger
-    logging.getLogger("hictkpy").addFilter(_as_loud_as_asked)
-    return hictkpy
-
-
-def _as_loud_as_asked(record: logging.LogRecord) -> bool:
-    return logging.getLogger(record.name).isEnabledFor(record.levelno)
+        raise InputError(msg)
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -115,6 +115,9 @@ class GenomeStore:
                 if b > a
             ]
             _read(self._file(CODES, name), spans)
+        if out.size and out.max() > _UNKNOWN:
+            msg = f"{self.path / CODES} holds {out.max()}, which is no base: it is damaged, copy the genome store again"
+            raise InputError(msg)
         out[flip] = reverse_complement(out[flip])
         return out
 

@@ -157,7 +157,7 @@ def read_mudata(path: str | Path, *, on_disk: bool = False) -> MuData:
             logger.info("%s is of schema version 1: its tracks are taken in the order in which it lists them", path)
     except InputError:
         raise
-    except UNREADABLE as error:
+    except (*UNREADABLE, IORegistryError) as error:
         msg = (
             f"{path} cannot be read as a MuData ({type(error).__name__}: {_one_line(error)}): it is damaged, cut short "
             "or of another kind; copy it again, or make it with `genexp build`"

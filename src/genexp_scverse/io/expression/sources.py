@@ -136,6 +136,7 @@ def _from_frame(frame: pd.DataFrame, asked: Asked) -> Raw:
 def _from_h5ad(path: Path, asked: Asked) -> Raw:
     import h5py
     from anndata import read_h5ad
+    from anndata._io.specs.registry import IORegistryError
 
     from genexp_scverse.io._untrusted import UNREADABLE, check_hdf5
 
@@ -157,8 +158,8 @@ def _from_h5ad(path: Path, asked: Asked) -> Raw:
             adata.file.close()
     except InputError:
         raise
-    except UNREADABLE as error:
-        msg = f"{path} is no whole .h5ad file ({error}): write or copy it again"
+    except (*UNREADABLE, IORegistryError) as error:
+        msg = f"{path} is no whole .h5ad file ({' '.join(str(error).split())[:200]}): write or copy it again"
         raise InputError(msg) from error
 
 
