@@ -523,7 +523,7 @@ WRONG_VALUES: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "\"fitted\" lacks 'thresholds'": ("Linear", ("fitted", "thresholds"), None),
     "'scaler' in \"fitted\" is": ("Linear", ("fitted", "scaler"), {"transform": "auto", "marks": ["a"]}),
     "stranded='yes' is not possible": ("Linear", ("hyperparameters", "stranded"), "yes"),
-    "has no argument 'planted'": ("Linear", ("hyperparameters", "planted"), 1),
+    "there is no argument 'planted'": ("Linear", ("hyperparameters", "planted"), 1),
     "n_filters=-1 is not possible": ("DeepChrome", ("hyperparameters", "n_filters"), -1),
     "should be of few numbers, names": ("Linear", ("hyperparameters", "c"), [[[[[[[[0]]]]]]]]),
     "is of another model than its model.json describes|n_members": ("Ensemble", ("fitted", "n_members"), 10**9),
