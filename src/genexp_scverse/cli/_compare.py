@@ -9,6 +9,7 @@ from genexp_scverse import io, schema
 from genexp_scverse._errors import InputError, no_such
 from genexp_scverse._logging import logger
 from genexp_scverse._output import check_apart
+from genexp_scverse._signals import signal_of
 from genexp_scverse.cli._arguments import check_model, check_names
 from genexp_scverse.cli._outputs import (
     check_figure_path,
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if any("accelerator" in taken_options(model, options) for model in models.values()):
         check_devices(args.accelerator)
     done: dict[str, GeneModel] = {}
+    code = 0
     try:
         for i, (label, model) in enumerate(models.items()):
             logger.info("%d/%d Training %s", i + 1, len(models), label)
@@ -79,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
                 train_whole(model, **options)
             done[label] = model
             logger.info("%d/%d %s: %s", i + 1, len(models), label, _in_words(model, args.split))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        code = 128 + signal_of(error)
         if not {reference, *(k for k in recipes if recipes[k].cls.__name__ in BASELINES.values())} <= set(done):
             raise
         logger.warning("Interrupted: the table holds the %d of %d models that are complete", len(done), len(models))
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if args.figure is not None:
         write_figure(_drawn(table), args.figure)
     write_table(table, args.output)
-    return 0 if len(done) == len(models) else 130
+    return code
 
 
 def _parsed(text: str) -> tuple[str, str, dict[str, Any]]:

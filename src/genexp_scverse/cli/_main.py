@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from genexp_scverse._errors import InputError, speaking_shell, spoken
+from genexp_scverse._signals import signal_of, terminable
 from genexp_scverse.cli._outputs import drop_stdout
 from genexp_scverse.cli._parser import make_parser
 
@@ -57,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit code: 0, 2 for a user's error, 130 when interrupted.
+    Exit code: 0, 2 for a user's error, 130 when Ctrl-C and 143 when SIGTERM has ended it.
     """
     args = make_parser().parse_args(argv)
     try:
-        with speaking_shell(*_language(args)):
+        with speaking_shell(*_language(args)), terminable():
             try:
                 code = args.run(args) or 0
             except InputError as error:
@@ -72,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"genexp {args.command}: {' '.join(str(error).split())}\n")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write(f"genexp {args.command}: interrupted; no file was left half-written\n")
-        return 130
+        return 128 + signal_of(error)
     except BrokenPipeError:
         drop_stdout()
         return 0

@@ -95,6 +95,11 @@ def _train(commands) -> None:
         help="where a network is trained (default auto: a GPU where there is one)",
     )
     p.add_argument("--seed", type=seed_number, default=0, metavar="N", help=SEED % "initial weights and batches")
+    p.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a training that was cut short, which DIR.checkpoint holds; begin where there is none",
+    )
 
 
 def _predict(commands) -> None:

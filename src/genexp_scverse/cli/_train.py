@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genexp_scverse import io
@@ -17,16 +20,20 @@ if TYPE_CHECKING:
     from genexp_scverse.model.base import GeneModel
 
 
-def run(args: argparse.Namespace) -> None:
-    """Train one model and save it."""
+def run(args: argparse.Namespace) -> int:
+    """Train one model and save it; until then, what is done is kept beside it."""
     check_model(args.model)
     given = _given(args.set)
     check_model_directory(args.output)
+    output = Path(os.path.realpath(args.output))
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
     check_apart(args.output, [args.mudata])
+    check_apart(checkpoint, [args.mudata])
     mdata = io.read_mudata(args.mudata, on_disk=True)
     check_names(mdata, args.sample, args.mark)
     # torch and scvi-tools are loaded only when the file is a good one
     from genexp_scverse.model.base import model_class
+    from genexp_scverse.model.base._checkpoint import remove_checkpoint
     from genexp_scverse.model.base._making import taken_options
     from genexp_scverse.model.base._torch_model import check_devices
 
@@ -44,9 +51,33 @@ def run(args: argparse.Namespace) -> None:
     training = taken_options(model, {**wanted, "accelerator": args.accelerator, "enable_progress_bar": on_terminal()})
     if "accelerator" in training:
         check_devices(args.accelerator)
+    training |= _kept(model, args, checkpoint)
     model.train(seed=args.seed, **training)
     model.save(args.output, overwrite=True)
     logger.info("%s\nWrote %s", model.summary, args.output)
+    if model.stopped_by is not None:
+        sys.stderr.write(
+            f"genexp train: interrupted; {args.output} holds the best so far, and --resume goes on with the training\n"
+        )
+        return 128 + model.stopped_by
+    if checkpoint.is_dir():
+        remove_checkpoint(checkpoint)
+    return 0
+
+
+def _kept(model: GeneModel, args: argparse.Namespace, checkpoint: Path) -> dict[str, Any]:
+    """Where the training is written as it goes, for models with epochs."""
+    from genexp_scverse.model.base._checkpoint import remove_checkpoint
+    from genexp_scverse.model.base._making import taken_options
+
+    kept = taken_options(model, {"checkpoint": checkpoint})
+    if not kept and args.resume:
+        msg = f"{args.model} has no epochs to go on after: leave out --resume"
+        raise InputError(msg)
+    if kept and checkpoint.is_dir() and not args.resume:
+        logger.warning("%s holds a training that was cut short: it begins anew, --resume goes on with it", checkpoint)
+        remove_checkpoint(checkpoint)
+    return kept
 
 
 def _given(settings: list[str]) -> dict[str, Any]:

@@ -25,11 +25,17 @@ class PairBatches:
     """
 
     def __init__(
-        self, pairs: torch.Tensor, batch_size: int, *, shuffle: bool = False, seed: int = 0, by_gene: bool = False
+        self,
+        pairs: torch.Tensor,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int | torch.Generator = 0,
+        by_gene: bool = False,
     ):
         self.pairs, self.batch_size, self.shuffle = pairs, int(batch_size), shuffle
         self.gene = pairs[:, 0].unique(return_inverse=True)[1] if by_gene else None
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
 
     def _share(self) -> tuple[int, int]:
         # validation is not shared out, so that every process decides on the same score
@@ -110,16 +116,24 @@ class PairData(lightning.LightningDataModule):
         super().__init__()
         self.eval_batch, self.tables = eval_batch, weakref.proxy(tables)
         self.train_pairs, self.valid_pairs = train, valid
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.order = batch_size, torch.Generator().manual_seed(seed)
         self.n_train, self.n_val = len(train), len(valid)
         # scvi-tools' runner keeps these as the model's train_indices and validation_indices
         self.train_idx, self.val_idx = (pairs[:, 0].unique().numpy() for pairs in (train, valid))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what decides on the order of the epochs to come."""
+        return {"order": self.order.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the order of a training that was cut short."""
+        self.order.set_state(state_dict["order"])
 
     def train_dataloader(self) -> ReadAhead:
         """Shuffled training pairs."""
         # a gene is then read once for all samples
         by_gene = self.tables.known is not None
-        pairs = PairBatches(self.train_pairs, self.batch_size, shuffle=True, seed=self.seed, by_gene=by_gene)
+        pairs = PairBatches(self.train_pairs, self.batch_size, shuffle=True, seed=self.order, by_gene=by_gene)
         return ReadAhead(pairs, self.tables)
 
     def val_dataloader(self) -> ReadAhead | list:

@@ -13,6 +13,9 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from genexp_scverse._logging import logger
+from genexp_scverse._signals import handled, interruption
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class KeepBest(lightning.Callback):
@@ -43,6 +46,15 @@ class KeepBest(lightning.Callback):
             self.best_score, self.best_epoch = score, self._offset + trainer.current_epoch + 1
             self._weights = _copy(pl_module.module)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a checkpoint keeps."""
+        return {"score": self.best_score, "epoch": self.best_epoch, "weights": self._weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what a checkpoint has kept."""
+        self.best_score, self.best_epoch = state_dict["score"], state_dict["epoch"]
+        self._weights = state_dict["weights"]
+
     def restore(self, module: torch.nn.Module) -> None:
         """Load the best weights into `module`; where no epoch counted the last ones stay."""
         if self._weights is not None:
@@ -54,7 +66,8 @@ class StopEarly(EarlyStopping):
 
     # Lightning's own: that of scvi-tools prints to standard output
     def __init__(self, patience: int):
-        super().__init__("valid_score", mode="max", patience=patience, strict=False)
+        # after validation, so that a checkpoint at the end of the epoch knows of it
+        super().__init__("valid_score", mode="max", patience=patience, strict=False, check_on_train_epoch_end=False)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Compare scores, as Lightning does."""
@@ -71,28 +84,38 @@ def _copy(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
 
 
-@contextlib.contextmanager
-def interruptible(trainer: lightning.Trainer) -> Iterator[list[int]]:
-    """Let Ctrl-C end the training after the current step; a second one ends it at once.
+class Interruptible(lightning.Callback):
+    """Let Ctrl-C and SIGTERM end the training after the current step, and a second signal at once.
 
-    Yields a list that holds the signal when there was one.
+    Attributes
+    ----------
+    pressed
+        The signals that came.
     """
-    pressed: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed
-        return
-    before = signal.getsignal(signal.SIGINT)
 
-    def stop(signum, frame) -> None:
-        if trainer.should_stop:
-            signal.signal(signal.SIGINT, before)
-            raise KeyboardInterrupt
-        trainer.should_stop = True
-        pressed.append(signum)
-        logger.warning("Interrupted: training ends after this epoch's step and keeps the best epoch so far")
+    def __init__(self):
+        self.pressed: list[int] = []
+        self._trainer: lightning.Trainer | None = None
 
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
+    @contextlib.contextmanager
+    def watching(self, trainer: lightning.Trainer) -> Iterator[list[int]]:
+        """Take the signals while the block runs."""
+        self._trainer = trainer
+        with handled(self._stop, *_SIGNALS):
+            yield self.pressed
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Take SIGTERM back from Lightning, which makes an exit without an error of it."""
+        if self._trainer is not None and threading.current_thread() is threading.main_thread():
+            for signum in _SIGNALS:
+                signal.signal(signum, self._stop)
+
+    def _stop(self, signum: int, frame: Any) -> None:
+        self.pressed.append(signum)
+        if len(self.pressed) > 1 or self._trainer is None:
+            raise interruption(signum)
+        self._trainer.should_stop = True
+        logger.warning(
+            "%s: training ends after this epoch's step and keeps the best epoch so far",
+            "Terminated" if signum == signal.SIGTERM else "Interrupted",
+        )

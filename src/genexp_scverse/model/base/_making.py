@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import signal
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import lightning
-
 from genexp_scverse._errors import InputError, no_such
+from genexp_scverse._signals import interruption
 from genexp_scverse.model.base._model import GeneModel
 from genexp_scverse.model.base._registry import model_class
 
@@ -83,53 +79,10 @@ def taken_options(model: GeneModel, options: Mapping[str, Any]) -> dict[str, Any
 
 
 def train_whole(model: GeneModel, **options: Any) -> None:
-    """Train with those of the options that the model takes; raise KeyboardInterrupt when Ctrl-C cut it short.
+    """Train with those of the options that the model takes; raise KeyboardInterrupt when a signal cut it short.
 
     A network by itself keeps its best epoch so far and returns, which is no end for what trains several.
     """
-    watch = _Interruption()
-    options = taken_options(model, {**options, "callbacks": [*options.get("callbacks", []), watch]})
-    try:
-        with _handler_kept():
-            model.train(**options)
-    except Exception:
-        # cut short in its first epoch, a training may find that it has measured nothing
-        if watch.happened:
-            raise KeyboardInterrupt from None
-        raise
-    if watch.happened:
-        raise KeyboardInterrupt
-
-
-class _Interruption(lightning.Callback):
-    """Remember that Ctrl-C was pressed during a training, whatever the training does about it."""
-
-    def __init__(self):
-        self.happened = False
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        handler = signal.getsignal(signal.SIGINT)
-
-        def noted(signum, frame) -> None:
-            self.happened = True
-            if callable(handler):
-                handler(signum, frame)
-
-        signal.signal(signal.SIGINT, noted)
-
-    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        self.happened |= isinstance(exception, KeyboardInterrupt)
-
-
-@contextlib.contextmanager
-def _handler_kept() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    model.train(**taken_options(model, options))
+    if model.stopped_by is not None:
+        raise interruption(model.stopped_by)

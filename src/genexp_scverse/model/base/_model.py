@@ -51,6 +51,9 @@ class GeneModel(SavedModel):
     settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     """Named settings: hyperparameters that the setting changes; ``train`` holds arguments of training."""
 
+    stopped_by: int | None = None
+    """The signal that cut the last training short, if one did: ``signal.SIGINT`` (Ctrl-C) or ``signal.SIGTERM``."""
+
     def __init__(
         self,
         mdata: MuData | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import lightning
@@ -58,6 +58,8 @@ class SupervisedPlan(lightning.LightningModule):
         self.validated = False
         self.clip_norm: float | None = None
         self.step: GraphedStep | None = None
+        self.checkpoint: Callable[[], None] | None = None
+        self._rng: torch.Tensor | None = None
 
     def record(self, trainer: lightning.Trainer) -> None:
         """Record the steps of the training to come, where its trainer, network and tables allow it.
@@ -199,3 +201,20 @@ class SupervisedPlan(lightning.LightningModule):
         self.log("train_loss", loss, prog_bar=True, sync_dist=True)
         self.records.append({"train_loss": loss, **self.validation})
         self.validation = {}
+        if self.checkpoint is not None:
+            self.checkpoint()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add to a checkpoint what is needed besides weights and optimiser."""
+        last = bool(self.trainer.should_stop) or self.trainer.current_epoch + 1 >= (self.trainer.max_epochs or 0)
+        checkpoint["training"] = {"records": self.records, "rng": torch.get_rng_state(), "last": last}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take from a checkpoint what was added to it."""
+        self.records, self._rng = list(checkpoint["training"]["records"]), checkpoint["training"]["rng"]
+        self.validated = True
+
+    def on_train_start(self) -> None:
+        """Go on with the random numbers of a training that was cut short."""
+        if self._rng is not None:
+            torch.set_rng_state(self._rng)

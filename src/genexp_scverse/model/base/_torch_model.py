@@ -23,9 +23,11 @@ from scvi.train import Trainer, TrainRunner
 
 from genexp_scverse._errors import InputError, no_such, option
 from genexp_scverse._logging import logger
+from genexp_scverse._signals import interruption, signal_of
 from genexp_scverse.model.base import _save
+from genexp_scverse.model.base._checkpoint import Checkpoint, digest, digest_of_weights
 from genexp_scverse.model.base._data import PairBatches, PairData, ReadAhead
-from genexp_scverse.model.base._fitting import KeepBest, StopEarly, interruptible
+from genexp_scverse.model.base._fitting import Interruptible, KeepBest, StopEarly
 from genexp_scverse.model.base._model import GeneModel
 from genexp_scverse.model.base._module import GeneModule
 from genexp_scverse.model.base._plain_arrays import Expected, read_npz, regular_file
@@ -78,13 +80,15 @@ class TorchGeneModel(GeneModel):
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         seed: int | None = None,
+        checkpoint: str | Path | None = None,
         **trainer_kwargs,
     ) -> None:
         """Train on the genes of the split ``train`` and keep the best epoch by the genes of ``valid``.
 
         Scaling of the signal, label thresholds and the scale of the levels are fitted on the training genes of
-        the first call. Ctrl-C ends the training and keeps the best epoch so far; a further call goes on from
-        the present weights. Arguments that are None take the value of the model's setting.
+        the first call. Ctrl-C and SIGTERM end the training and keep the best epoch so far (see :attr:`stopped_by`);
+        a second signal ends it at once. A further call goes on from the present weights. Arguments that are None
+        take the value of the model's setting.
 
         Parameters
         ----------
@@ -108,13 +112,18 @@ class TorchGeneModel(GeneModel):
             As for Lightning: ``auto`` takes a GPU when there is one.
         seed
             Of shuffling and dropout; by default the model's.
+        checkpoint
+            Directory to which the training is written after every epoch. Where it holds one that was cut short, by a
+            signal or a crash, this one goes on after its last epoch, and on a CPU ends with the same figures as one
+            that was never stopped. It has to be the same training: model, data and arguments are compared. The
+            directory stays: delete it when the model is saved.
         trainer_kwargs
             Passed to :class:`scvi.train.Trainer`, for example ``enable_progress_bar=False``.
 
         Raises
         ------
         InputError
-            When there is nothing to train on.
+            When there is nothing to train on, or `checkpoint` holds another training or something else.
 
         Examples
         --------
@@ -160,8 +169,11 @@ class TorchGeneModel(GeneModel):
         with torch.random.fork_rng(devices=[] if accelerator == "cpu" else None):
             torch.manual_seed(seed)
             weights, history = copy.deepcopy(self.module.state_dict()), self.history_
-            start = time.perf_counter()
+            start, self.stopped_by = time.perf_counter(), None
             try:
+                if checkpoint is not None:
+                    about = options | {"early_stopping": early_stopping} | trainer_kwargs
+                    trainer_kwargs["checkpoint"] = Checkpoint(checkpoint, self._identity(train, valid, seed, about))
                 self._run(
                     train,
                     valid,
@@ -260,6 +272,7 @@ class TorchGeneModel(GeneModel):
         *,
         early_stopping: bool,
         stage: str | None = None,
+        checkpoint: Checkpoint | None = None,
         **trainer: Any,
     ) -> None:
         """Train the network on pairs of `tables` and put back its best epoch; `stage` is noted in the history."""
@@ -276,11 +289,31 @@ class TorchGeneModel(GeneModel):
             # what follows may not lose what an earlier training, of this stage, has reached
             best = self.fitted_["best_epoch"] if stage is None else self.fitted_["best_epochs"][stage]
             keep.start_from(self.module, plan.score(data.val_dataloader()), best)
-        callbacks = [keep, *trainer.pop("callbacks", [])]
+        if self.stopped_by is not None:
+            # what follows on a stage that was cut short is not what would have followed
+            checkpoint = None
+        if checkpoint is not None:
+            done = checkpoint.next_fit(self.module, tables, train)
+            if done is None and checkpoint.state is not None and checkpoint.state["training"]["last"]:
+                # it died between its last epoch and its end
+                done = _outcome_of(checkpoint.state, keep)
+                checkpoint.finish_fit(done)
+            if done is not None:
+                self._take_up(done, before, keep, stage)
+                return
+        stop = Interruptible()
+        callbacks = [keep, stop, *trainer.pop("callbacks", [])]
         if early_stopping:
             callbacks.append(StopEarly(options["patience"]))
         # cudnn's benchmark mode would choose kernels by their time, and numbers with them
         trainer = {"logger": False, "benchmark": False, "check_val_every_n_epoch": 1, **trainer}
+        if checkpoint is not None:
+            plugins = trainer.get("plugins") or []
+            trainer["plugins"] = [checkpoint, *(plugins if isinstance(plugins, list) else [plugins])]
+            if checkpoint.state is not None:
+                epochs = len(checkpoint.state["training"]["records"])
+                logger.info("Going on after epoch %d%s", epochs, f" of the stage {stage}" if stage else "")
+                trainer["ckpt_path"] = str(checkpoint.directory)
         with _quiet():
             runner = TrainRunner(
                 self,
@@ -291,21 +324,26 @@ class TorchGeneModel(GeneModel):
                 **trainer,
             )
         plan.record(runner.trainer)
+        if checkpoint is not None:
+            # an epoch that a signal cuts short is none
+            plan.checkpoint = lambda: None if stop.pressed else runner.trainer.save_checkpoint(checkpoint.directory)
         # Lightning keeps the mode that it finds: without this, dropout would stay off
         self.module.train()
         try:
-            with _quiet(), interruptible(runner.trainer) as pressed:
+            with _quiet(), stop.watching(runner.trainer) as pressed:
                 runner()
             if pressed and (runner.trainer.global_step == 0 or (len(valid) and not plan.validated)):
                 plan.records.clear()
-                raise KeyboardInterrupt
+                raise interruption(pressed[-1])
+            self.stopped_by = pressed[-1] if pressed else self.stopped_by
         except BaseException as error:
             # Lightning turns Ctrl-C raised inside a step into SystemExit
-            interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
-            if not interrupted or not plan.records:
-                if interrupted:
-                    raise KeyboardInterrupt from None
+            of = (error, error.__context__)
+            if not (stop.pressed or any(isinstance(e, KeyboardInterrupt) for e in of)):
                 raise
+            self.stopped_by = stop.pressed[-1] if stop.pressed else signal_of(error)
+            if not plan.records:
+                raise interruption(self.stopped_by) from None
             logger.warning("Interrupted: the %s is kept", "best epoch so far" if keep.best_epoch else "last step")
             self.is_trained_ = True
         # the trainer lives on with the plan; the tables and a recording need not
@@ -316,18 +354,57 @@ class TorchGeneModel(GeneModel):
         if not all(bool(torch.isfinite(p).all()) for p in self.module.parameters()):
             msg = f"training diverged (the weights are no numbers) with lr={options['lr']:g}: train with a lower lr"
             raise InputError(msg)
-        self._record(before, plan, keep, stage)
+        if checkpoint is not None and self.stopped_by is None:
+            checkpoint.finish_fit(
+                {
+                    "weights": self.module.state_dict(),
+                    "records": plan.records,
+                    "score": keep.best_score,
+                    "epoch": keep.best_epoch,
+                    "rng": torch.get_rng_state(),
+                }
+            )
+        if len(plan.records) < (plan.trainer.max_epochs or 0):
+            logger.info("Training ended after %d of %d epochs", len(plan.records), plan.trainer.max_epochs)
+        self._record(before, plan.records, keep, stage)
+
+    def _identity(self, train: np.ndarray, valid: np.ndarray, seed: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Tell what a training is, for a checkpoint of it."""
+        left_out = ("callbacks", "plugins", "enable_progress_bar", "accelerator", "devices")
+        fitted = {k: v for k, v in self.fitted_.items() if k != "train_seconds"}
+        mdata = self._data(None)
+        return {
+            "model": type(self).__name__,
+            "hyperparameters": {"setting": self.setting, **self.hyperparameters_},
+            "setup": self.setup_,
+            "arguments": {k: v for k, v in arguments.items() if k not in left_out} | {"seed": seed},
+            "data": digest(list(map(str, mdata.obs_names)), train, valid, fitted),
+            "weights": digest_of_weights(self.module),
+        }
+
+    def _take_up(
+        self, done: dict[str, Any], before: pd.DataFrame | None, keep: KeepBest, stage: str | None = None
+    ) -> None:
+        """Take the outcome of a fit that was over before the training was cut short."""
+        self.module.load_state_dict(done["weights"])
+        self.module.eval()
+        torch.set_rng_state(done["rng"])
+        keep.best_score, keep.best_epoch = done["score"], done["epoch"]
+        self.is_trained_ = True
+        self._record(before, done["records"], keep, stage)
 
     def _record(
-        self, before: pd.DataFrame | None, plan: SupervisedPlan, keep: KeepBest, stage: str | None = None
+        self,
+        before: pd.DataFrame | None,
+        records: list[dict[str, float]],
+        keep: KeepBest,
+        stage: str | None = None,
     ) -> None:
-        new = pd.DataFrame(plan.records)
+        new = pd.DataFrame(records)
         if stage is not None:
             new.insert(0, "stage", stage)
         if not np.isfinite(new["train_loss"].iloc[-1]):
             logger.warning("Training diverged (the loss is no number): train again with a lower lr")
-        if len(new) < (plan.trainer.max_epochs or 0):
-            logger.info("Training ended after %d of %d epochs", len(new), plan.trainer.max_epochs)
         frame = new if before is None else pd.concat([before, new], ignore_index=True)
         self.history_ = as_history(frame.to_dict(orient="list"))
         self.fitted_["epochs"] = len(frame)
@@ -380,6 +457,22 @@ class TorchGeneModel(GeneModel):
     def n_parameters(self) -> int:
         """Number of trained parameters."""
         return sum(p.numel() for p in self.module.parameters())
+
+
+def _outcome_of(state: dict[str, Any], keep: KeepBest) -> dict[str, Any]:
+    """Make the outcome of a fit of its state after the last epoch."""
+    keep.load_state_dict(state["callbacks"]["KeepBest"])
+    weights = state["callbacks"]["KeepBest"]["weights"]
+    if weights is None:
+        weights = {k.removeprefix("module."): v for k, v in state["state_dict"].items()}
+    training = state["training"]
+    return {
+        "weights": weights,
+        "records": training["records"],
+        "score": keep.best_score,
+        "epoch": keep.best_epoch,
+        "rng": training["rng"],
+    }
 
 
 @contextlib.contextmanager

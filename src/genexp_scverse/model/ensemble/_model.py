@@ -13,6 +13,7 @@ import pandas as pd
 from genexp_scverse import schema
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._signals import signal_of
 from genexp_scverse.model.base import Choice, GeneModel, Limit, _save, load
 from genexp_scverse.model.base._making import Recipe, new_model, read_recipe, taken_options, train_whole
 from genexp_scverse.model.base._plain_arrays import Expected, read_npz, regular_file
@@ -100,12 +101,17 @@ class Ensemble(GeneModel):
         self.scores: dict[str, np.ndarray] = {}
 
     def train(  # type: ignore[override]
-        self, *, members: Sequence[GeneModel] | None = None, seed: int | None = None, **training: Any
+        self,
+        *,
+        members: Sequence[GeneModel] | None = None,
+        seed: int | None = None,
+        checkpoint: str | Path | None = None,
+        **training: Any,
     ) -> None:
         """Train every member on the training genes, then calibrate on the validation genes.
 
-        A further call begins anew. Ctrl-C ends the training: complete members are kept where there are at least
-        two, otherwise the ensemble is as it was before.
+        A further call begins anew. Ctrl-C and SIGTERM end the training: complete members are kept where there are
+        at least two, otherwise the ensemble is as it was before.
 
         Parameters
         ----------
@@ -114,6 +120,9 @@ class Ensemble(GeneModel):
             They have learned the same target of the same samples from the same training genes.
         seed
             Of the first member's training, the next ones count on from it; by default those of the members.
+        checkpoint
+            Directory to which the training is written, with one for every member that has epochs; one that was cut
+            short goes on, see :meth:`genexp_scverse.model.DeepChrome.train`.
         training
             Arguments of the members' ``train``, such as ``max_epochs``; each goes to those that take it.
 
@@ -132,6 +141,7 @@ class Ensemble(GeneModel):
             msg = f"train got {some(unknown)}, which none of the members takes: leave it out"
             raise InputError(msg)
         before = self.fitted_, self.members, self.scores
+        self.stopped_by = None
         start = time.perf_counter()
         try:
             _, valid = self._fit_statistics(mdata)
@@ -140,7 +150,7 @@ class Ensemble(GeneModel):
                 self._check_taken(members, made)
                 self.members = list(members)
             else:
-                self.members = self._trained(made, seed, training)
+                self.members = self._trained(made, seed, training, checkpoint)
             self.fitted_["n_members"] = len(self.members)
             self._calibrate(mdata, valid)
         except BaseException:
@@ -292,17 +302,25 @@ class Ensemble(GeneModel):
                 msg = f"the member {name} was trained on other genes than the training genes here: train it on these"
                 raise InputError(msg)
 
-    def _trained(self, members: list[GeneModel], seed: int | None, training: Mapping[str, Any]) -> list[GeneModel]:
+    def _trained(
+        self,
+        members: list[GeneModel],
+        seed: int | None,
+        training: Mapping[str, Any],
+        checkpoint: str | Path | None,
+    ) -> list[GeneModel]:
         each = len(self._recipes())
         for i, member in enumerate(members):
             logger.info(
                 "Training member %d of %d, %s with seed %d", i + 1, len(members), type(member).__name__, member.seed
             )
+            own = {} if checkpoint is None else {"checkpoint": Path(checkpoint) / str(i)}
             try:
-                train_whole(member, seed=member.seed if seed is None else int(seed) + i // each, **training)
-            except KeyboardInterrupt:
+                train_whole(member, seed=member.seed if seed is None else int(seed) + i // each, **training, **own)
+            except KeyboardInterrupt as error:
                 if i < FEWEST:
                     raise
+                self.stopped_by = signal_of(error)
                 logger.warning("Interrupted: the %d complete members of %d are kept", i, len(members))
                 return members[:i]
         return members

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ import torch
 from genexp_scverse._checks import Choice
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
+from genexp_scverse._signals import interruption
 from genexp_scverse.model.base import Limit
 from genexp_scverse.model.base._data import PairBatches
 from genexp_scverse.model.base._registration import split_values
@@ -204,8 +206,9 @@ class SimpleChromeVAE(LatentOutputs):
         In the mode ``two_stage`` the autoencoder comes first: it learns from all training genes, measured or not, and
         its best epoch is that of the largest evidence lower bound on all validation genes; then the predictor learns
         on posterior means. In the mode ``joint`` both learn at once, and the best epoch is the predictor's. Ctrl-C
-        ends the stage and keeps its best epoch. A further call trains the predictor alone (everything in the mode
-        ``joint``) and goes on from the present weights; the autoencoder goes on when `vae` is given.
+        ends the stage and keeps its best epoch; SIGTERM in the first stage ends the training without a model. A further
+        call trains the predictor alone (everything in the mode ``joint``) and goes on from the present weights; the
+        autoencoder goes on when `vae` is given.
 
         Parameters
         ----------
@@ -279,6 +282,9 @@ class SimpleChromeVAE(LatentOutputs):
         alone = dataclasses.replace(tables, neighbors=None)
         early_stopping = early_stopping and len(valid) > 0
         self._fit(alone, train, valid, options, seed, early_stopping=early_stopping, stage="vae", **trainer)
+        if self.stopped_by == signal.SIGTERM:
+            # no time is left for the predictor, and without it there is no model
+            raise interruption(signal.SIGTERM)
 
     def _run_predictor(self, tables, train, valid, options, seed, *, early_stopping, **trainer) -> None:
         n_genes, n_samples = tables.level.shape
