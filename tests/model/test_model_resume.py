@@ -146,7 +146,7 @@ def other_split(mdata):
         ({"early_stopping": False}, "its early_stopping is True and here it is False"),
         ({"hyper": {"dropout": 0.5}}, r"its dropout is 0\.1 and here it is 0\.5"),
         ({"hyper": {"target": "label"}}, "its target is 'both' and here it is 'label'"),
-        ({"model": "AttentiveChrome", "hyper": {}}, "its model is 'DeepChrome' and here it is 'AttentiveChrome'"),
+        ({"model": "AttentiveChrome"}, "its model is 'DeepChrome' and here it is 'AttentiveChrome'"),
         (other_expression, "its data differ"),
         (other_signal, "its (data|inputs) differ"),
         (other_split, "its data differ"),
@@ -158,8 +158,8 @@ def test_another_training_does_not_go_on(cut, change, said):
         mdata = mdata.copy()
         change = change(mdata)
     arguments = {"max_epochs": 3, **change}
-    hyper = {**SMALL, **arguments.pop("hyper", {})} if "model" not in change else {}
-    model = getattr(gx.model, arguments.pop("model", "DeepChrome"))(mdata, **hyper)
+    hyper, name = {**SMALL, **arguments.pop("hyper", {})}, arguments.pop("model", "DeepChrome")
+    model = getattr(gx.model, name)(mdata, **(hyper if name == "DeepChrome" else {}))
     before = {p: p.read_bytes() for p in kept.iterdir()}
     with pytest.raises(InputError, match=rf"kept holds a checkpoint of another training \({said}\)"):
         model.train(checkpoint=kept, **arguments, **QUIET)
