@@ -225,6 +225,35 @@ def test_values_that_are_not_finite(tmp_path, dense, monkeypatch):
     assert bin_tracks(genes, [path], **window, uncovered=NAN)[0, 0, 14:17].tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("summary", ["mean", "max", "sum"])
+@pytest.mark.parametrize("uncovered", [0.0, NAN])
+@pytest.mark.parametrize("step", [1, 7])
+def test_nan_in_a_file_is_a_base_without_a_value(tmp_path, summary, uncovered, step):
+    rng = np.random.default_rng(0)
+    rows = [("chr1", i, i + step, -rng.random() if i % 3 else NAN) for i in range(0, 700 - step, step)]
+    rows += [("chr2", 100, 200, NAN)]
+    path = write_bigwig(tmp_path / "a.bw", {"chr1": 1000, "chr2": 300}, rows)
+    genes = make_genes([("chr1", 300, "+"), ("chr1", 690, "-"), ("chr2", 150, "+"), ("chr1", 900, "+")])
+    window = {"upstream": 60, "downstream": 60, "bin_size": 10, "summary": summary, "uncovered": uncovered}
+    bins = bin_tracks(genes, [path], **window)
+    clean = write_bigwig(tmp_path / "b.bw", {"chr1": 1000, "chr2": 300}, [r for r in rows if not np.isnan(r[3])])
+    np.testing.assert_array_equal(bins, bin_tracks(genes, [clean], **window))
+    np.testing.assert_allclose(bins, loop_over_bases(genes, [path], *window.values()), rtol=1e-6)
+
+
+def test_positions_beyond_two_to_the_31(tmp_path):
+    """The axolotl has chromosomes of 3 Gb; pyBigWig gives such positions as negative numbers."""
+    edge = 2**31
+    rows = [("chr1", 100, 200, 1.0), ("chr1", edge - 10, edge + 10, 2.0), ("chr1", 2_500_000_000, 2_500_000_020, 3.0)]
+    path = write_bigwig(tmp_path / "big.bw", {"chr1": 3_000_000_000}, rows)
+    genes = make_genes(
+        [("chr1", edge, "+"), ("chr1", 2_500_000_000, "-"), ("chr1", 150, "+"), ("chr1", 2_999_999_990, "+")]
+    )
+    bins = bin_tracks(genes, [path], upstream=20, downstream=20, bin_size=10)
+    # gene 2 goes from 2,500,000,020 down to 2,499,999,981; the track covers 19 of its first 20 bases, and its TSS
+    np.testing.assert_allclose(bins[:, 0], [[0, 2, 2, 0], [2.7, 3, 0.3, 0], [1, 1, 1, 1], [0, 0, 0, 0]], rtol=1e-6)
+
+
 def test_negative_values_need_a_log_ratio(made, made_genes):
     window = {"upstream": 10, "downstream": 10, "bin_size": 20}
     with pyBigWig.open(str(made)) as bw:

@@ -138,3 +138,9 @@ def test_the_home_folder_is_found(tmp_path, monkeypatch):
 def test_a_name_that_is_too_long_is_said():
     with pytest.raises(gx.InputError, match=r"cannot be looked up \(File name too long\)"):
         gx.io.read_genes("a" * 300)
+
+
+def test_a_pipe_is_no_bigwig(tmp_path):
+    os.mkfifo(tmp_path / "a.bigWig")
+    with pytest.raises(gx.InputError, match="is a pipe or a device"):
+        gx.io.check_bigwigs([tmp_path / "a.bigWig"])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from genexp_scverse._errors import InputError
+from genexp_scverse.io.plain_text import existing_file
 
 _BIGWIG, _RTREE, _CHROM_TREE = 0x888FFC26, 0x2468ACE0, 0x78CA8C91
 _HEADER, _ZOOM, _RTREE_HEADER = "<IHHQQQHHQQIQ", "<IIQQ", "<IIQIIIIQII"
@@ -50,6 +51,7 @@ def read_header(path: Path) -> Header:
     if not path.exists():
         msg = f"bigWig not found: {path}: mend the path (a relative path starts at {Path.cwd()})"
         raise InputError(msg)
+    existing_file(path, what="the bigWig")
     try:
         with path.open("rb") as stream:
             return _read(stream, path, path.stat().st_size)

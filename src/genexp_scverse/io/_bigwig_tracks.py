@@ -12,6 +12,7 @@ from genexp_scverse._logging import logger
 from genexp_scverse.io._bigwig_file import BigWig
 from genexp_scverse.io._bigwig_header import Header, read_header
 from genexp_scverse.io.chroms import same_chrom
+from genexp_scverse.io.plain_text import with_home
 
 
 class Track(NamedTuple):
@@ -26,7 +27,7 @@ def open_tracks(paths: Sequence[str | os.PathLike]) -> list[Track]:
     """Read the headers and chromosomes of bigWigs; raise InputError where one cannot be used."""
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
-    files = [Path(p) for p in paths]
+    files = [with_home(p) for p in paths]
     if not files:
         msg = "no bigWig was given: name at least one track"
         raise InputError(msg)

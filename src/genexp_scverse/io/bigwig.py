@@ -39,8 +39,8 @@ def bin_tracks(
 
     A window is `upstream` bases before the TSS and `downstream` bases from the TSS base on, see
     :func:`~genexp_scverse.io.window.tss_windows`; its bins are in the direction of transcription. Parts of a
-    window beyond the ends of the chromosome are treated like bases without a value, and so are genes on a
-    chromosome that a track lacks (counted in the log). Chromosome names are matched by :func:`match_chroms`.
+    window beyond the ends of the chromosome are treated like bases without a value, and so are NaN in a file and genes
+    on a chromosome that a track lacks (counted in the log). Chromosome names are matched by :func:`match_chroms`.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def bin_tracks(
     InputError
         Before the work starts when a file is missing, cut short or no bigWig, the tracks are of different
         assemblies, no chromosome matches or a TSS lies beyond its chromosome;
-        later when a value is not finite.
+        later when a value is infinite.
 
     Examples
     --------
