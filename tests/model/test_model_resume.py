@@ -192,8 +192,8 @@ def edited(**changes):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (shortened, "arrays.npz cannot be read"),
-        (compressed, "holds compressed arrays"),
+        (shortened, "arrays.npz does not hold plain arrays"),
+        (compressed, "arrays.npz does not hold plain arrays .it packs"),
         (reshaped, "holds weights of another network"),
         (edited(format=9), "is of another version"),
         (edited(content=[]), "it is damaged"),

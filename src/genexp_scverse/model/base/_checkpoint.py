@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._output import check_folder, recover, written
-from genexp_scverse.model.base import _save
+from genexp_scverse.model.base._plain_arrays import plain_archive, read_array, regular_file
 
 FORMAT, STATE, ARRAYS = 1, "checkpoint.json", "arrays.npz"
 _SAMPLE = 64
@@ -102,8 +101,9 @@ class Checkpoint(CheckpointIO):
                 msg = f"{path} is of another version of the package (format {version}): delete it to begin anew"
                 raise InputError(msg)
             self._check_identity(theirs)
-            self._check_stored()
-            content = _decoded(held["content"], _save.read_arrays(self.directory, ARRAYS))
+            with plain_archive(regular_file(self.directory / ARRAYS, self.directory)) as archive:
+                arrays = {name.removesuffix(".npy"): read_array(archive, name) for name in archive.namelist()}
+            content = _decoded(held["content"], arrays)
             done, state = list(content["done"]), content["state"]
             if not all(set(each) == {"weights", "records", "score", "epoch", "rng"} for each in done):
                 raise KeyError("done")
@@ -132,17 +132,6 @@ class Checkpoint(CheckpointIO):
                 "that it began with, or delete it to begin anew"
             )
             raise InputError(msg)
-
-    def _check_stored(self) -> None:
-        """Refuse compressed arrays, which could be far larger than their file."""
-        try:
-            with zipfile.ZipFile(self.directory / ARRAYS) as file:
-                if all(member.compress_type == zipfile.ZIP_STORED for member in file.infolist()):
-                    return
-            msg = f"{self.directory / ARRAYS} holds compressed arrays, as no checkpoint does: delete it to begin anew"
-        except (OSError, zipfile.BadZipFile) as error:
-            msg = f"{self.directory / ARRAYS} cannot be read ({error}): it is damaged, delete it to begin anew"
-        raise InputError(msg)
 
     def _check_weights(self, module: torch.nn.Module) -> None:
         shapes = {k: tuple(v.shape) for k, v in module.state_dict().items()}
