@@ -21,6 +21,23 @@ def read(path):
     return pd.read_csv(path, sep="\t", index_col=0)
 
 
+def test_build_chooses_columns_and_joins_by_name(simulated, tmp_path):
+    files = simulated.files
+    genes = gx.io.read_genes(files.genes)
+    table = pd.read_csv(files.expression, sep="\t", index_col=0)
+    named = table.set_axis([f"SYM-{i}" for i in table.index], axis=0).assign(mean=table.mean(axis=1))
+    named.to_csv(tmp_path / "rna.tsv", sep="\t", index_label="symbol")
+    genes.assign(gene_name="SYM-" + genes["gene_id_version"]).to_csv(tmp_path / "genes.tsv", sep="\t")
+    argv = ["--genes", str(tmp_path / "genes.tsv"), "--expression", str(tmp_path / "rna.tsv"), "--unit", "tpm"]
+    argv += ["--fasta", str(files.genome), "--kmer", "0", "--upstream", "100", "--downstream", "100", "--split", "none"]
+    argv += ["--columns", "mine=B,A=A", "--join-by", "gene_name", "--min-joined", "0.9", "-o", str(tmp_path / "x.h5mu")]
+    assert main(["build", *argv]) == 0
+    mdata = gx.io.read_mudata(tmp_path / "x.h5mu")
+    expected = table.reindex(mdata.obs["gene_id_version"].astype(str))[["B", "A"]]
+    assert mdata["rna"].var_names.tolist() == ["mine", "A"]
+    np.testing.assert_array_equal(mdata["rna"][:, ["mine", "A"]].X, expected.to_numpy(np.float32))
+
+
 def test_build_makes_what_the_python_api_makes(simulated):
     mdata = gx.io.read_mudata(simulated.mudata)
     files = simulated.files

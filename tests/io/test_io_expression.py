@@ -277,7 +277,7 @@ def test_rsem_is_named_as_its_file(write, caplog, file, sample):
         (
             "featureCounts",
             {"c.bam": "counts"},
-            "unit names samples that PATH does not have ('c.bam'): it has 'a.bam', 'b.bam'",
+            "there is no sample 'c.bam' in PATH: it has 'a.bam', 'b.bam'; did you mean 'b.bam'?",
         ),
     ],
 )
@@ -510,12 +510,12 @@ LEVELS = "tpm, rpkm, fpkm, counts, cage, log"
     [
         (
             None,
-            "the unit of 2 of 2 samples of PATH is missing ('K562', 'H1'): give it for all with unit=\"tpm\" or --unit "
-            'tpm, or by sample with unit={"K562": "tpm"} or --unit K562=tpm (one of ' + LEVELS + ")",
+            "the unit of 2 of 2 samples of PATH is missing ('K562', 'H1'): give it for all, as in unit='tpm', or by "
+            "sample, as in unit={'K562': 'tpm'} (one of " + LEVELS + ")",
         ),
         (
             {"K562": "tpm", "H1": "tpm", "E003": "tpm"},
-            "unit names samples that PATH does not have ('E003'): it has 'K562', 'H1'",
+            "there is no sample 'E003' in PATH: it has 'K562', 'H1'",
         ),
         ("cpm", "unit 'cpm' is not known: give one of " + LEVELS),
         ("label", "unit 'label' is not known: give one of " + LEVELS + "; a label is no level of expression"),

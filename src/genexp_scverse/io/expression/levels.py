@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, no_such, option, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io.expression.columns import Columns
 from genexp_scverse.io.expression.sources import Asked, Raw, read_raw
@@ -25,6 +25,13 @@ _LEVELS = tuple(unit for unit in UNITS if unit != "label")
 _NO_GENE = r"^(?:__\w+|N_(?:unmapped|multimapping|noFeature|ambiguous)|ERCC-\d+|gSpikein_.*|phiX.*|nan|)$"
 # below this many genes a table may well be a choice of genes with low values
 _ENOUGH = 100
+
+
+class _BySample(dict):
+    """Units by sample, shown as a dict in Python and as SAMPLE=UNIT in the shell."""
+
+    def __str__(self) -> str:
+        return ",".join(f"{sample}={unit}" for sample, unit in self.items())
 
 
 @dataclass
@@ -150,8 +157,7 @@ def _units(raw: Raw, unit: str | Mapping[str, str] | None) -> dict[str, str]:
     given = dict.fromkeys(samples, unit) if isinstance(unit, str) else dict(unit or {})
     strangers = [name for name in given if name not in samples]
     if strangers:
-        msg = f"unit names samples that {raw.name} does not have ({some(strangers)}): it has {some(samples, 6)}"
-        raise InputError(msg)
+        raise InputError(no_such("sample", strangers[0], samples, where=f"in {raw.name}"))
     given = {name: str(u).lower() for name, u in given.items()}
     wrong = sorted(set(given.values()) - set(_LEVELS))
     if wrong:
@@ -166,8 +172,8 @@ def _units(raw: Raw, unit: str | Mapping[str, str] | None) -> dict[str, str]:
     if missing:
         msg = (
             f"the unit of {len(missing)} of {len(samples)} samples of {raw.name} is missing "
-            f'({some(missing)}): give it for all with unit="tpm" or --unit tpm, or by sample with '
-            f'unit={{"{missing[0]}": "tpm"}} or --unit {missing[0]}=tpm (one of {", ".join(_LEVELS)})'
+            f"({some(missing)}): give it for all, as in {option('unit', 'tpm')}, or by sample, as in "
+            f"{option('unit', _BySample({missing[0]: 'tpm'}))} (one of {', '.join(_LEVELS)})"
         )
         raise InputError(msg)
     return units

@@ -305,8 +305,7 @@ def _named(asked: Asked, table: pd.DataFrame, source: str) -> str | Mapping[str,
     if isinstance(asked.unit, Mapping):
         strangers = [name for name in asked.unit if name not in table.columns]
         if strangers:
-            msg = f"unit names samples that {source} does not have ({some(strangers)}): it has {some(table.columns, 6)}"
-            raise InputError(msg)
+            raise InputError(no_such("sample", strangers[0], table.columns, where=f"in {source}"))
     return asked.unit
 
 
