@@ -11,6 +11,9 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, some
 
+FURTHEST = 2**40
+"""Positions from here on are none: the longest chromosomes have some 2**32 bases."""
+
 
 class Windows(NamedTuple):
     """Windows of genes, 0-based half-open; they may reach beyond the ends of a chromosome."""
@@ -182,7 +185,7 @@ def check_tss(genes: pd.DataFrame, sizes: Mapping[str, int], *, names: Mapping[s
 def _positions(genes: pd.DataFrame) -> np.ndarray:
     tss = pd.to_numeric(genes["tss"], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     with np.errstate(invalid="ignore"):
-        wrong = ~((tss >= 0) & (tss == np.floor(tss)) & np.isfinite(tss))
+        wrong = ~((tss >= 0) & (tss == np.floor(tss)) & (tss < FURTHEST))
     if wrong.any():
         msg = (
             f"tss of {wrong.sum()} of {len(genes)} genes is not a 0-based position "

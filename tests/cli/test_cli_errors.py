@@ -54,6 +54,7 @@ def built(simulated, tmp_path, *, out="x.h5mu", without=(), extra=()):
         (["--test-chroms"], ["--test-chroms", "chr1,chr3,chr4"], "fewer of them, or use --split random"),
         ([], ["--biotypes", "miRNA"], "has the biotype 'miRNA': it has protein_coding"),
         ([], ["--tss-column", "tss_cage"], "is for tables, but"),
+        ([], ["--gene-id", "gene_nam"], "did you mean 'gene_name'?"),
         ([], ["--upstream", "0", "--downstream", "0"], "upstream and downstream are both 0"),
     ],
 )  # fmt: skip

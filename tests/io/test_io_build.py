@@ -186,7 +186,7 @@ def negative(files, small_genome):
 
 
 def not_a_number(files, small_genome):
-    small_genome.rewrite(files / "A.H3K4me3.bw", small_genome.sizes, float("nan"))
+    small_genome.rewrite(files / "A.H3K4me3.bw", small_genome.sizes, float("inf"))
 
 
 def tss_beyond(files, small_genome):
@@ -226,7 +226,7 @@ def truncated_expression(files, small_genome):
         (fasta_of_other_assembly, r"genome\.fa are of different assemblies .*'chr1: 600 against 601'\): give both"),
         (other_names, r"none of the 2 chromosomes of the genes \('chr1', 'chr2'\) is among"),
         (negative, "values down to -1, which the scale counts does not allow: declare its scale as log_ratio"),
-        (not_a_number, "holds nan at chr1:100-400"),
+        (not_a_number, "holds inf at chr1:100-400"),
         (tss_beyond, r"the TSS of 1 of 4 genes lies beyond the end of its chromosome"),
         (gene_twice, r"1 gene ids of .*genes\.gtf occur more than once \('g1'\)"),
         (gene_symbols, r"no gene id of the annotation \('g1', .* is in the expression table \(.*: 'TP53'\): give both"),

@@ -50,6 +50,8 @@ def test_categories_and_text_are_read():
         ({"tss": [100, np.nan]}, "tss of 1 of 2 genes"),
         ({"tss": [100.5, 3]}, "tss of 1 of 2 genes .*'a'"),
         ({"tss": ["x", 3]}, "tss of 1 of 2 genes .*'x'"),
+        ({"tss": [1e30, 3]}, "tss of 1 of 2 genes .*'a'"),
+        ({"tss": [3, 2**63]}, "tss of 1 of 2 genes .*'b'"),
     ],
 )
 def test_bad_genes(columns, text):

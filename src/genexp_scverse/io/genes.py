@@ -13,6 +13,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, option, some
 from genexp_scverse._logging import logger
+from genexp_scverse._windows import FURTHEST
 from genexp_scverse.io._store_content import unstorable
 from genexp_scverse.io.chroms import is_scaffold, same_chrom
 from genexp_scverse.io.gene_table import is_gene_header, read_bed, read_gene_table
@@ -25,8 +26,6 @@ _FIRST = ["chrom", "tss", "strand", "start", "end", "gene_name", "gene_type", "g
 _OWN = ("tss_from", "entrez", "key", "problem")
 _MOST = 1 / 3
 """Share of the genes from which on leaving them out is a warning."""
-_FURTHEST = 2**40
-"""Positions beyond this are none: the longest chromosomes have some 2**32 bases."""
 
 
 @dataclass(frozen=True)
@@ -455,7 +454,7 @@ def _check_unique(table: pd.DataFrame, path: str, *, keep_scaffolds: bool) -> No
 
 def _check_places(table: pd.DataFrame, path: str) -> None:
     there = [name for name in ("tss", "start", "end") if name in table]
-    far = (table[there] > _FURTHEST).any(axis=1)
+    far = (table[there] >= FURTHEST).any(axis=1)
     if far.any():
         gene = table[far].iloc[0]
         values = ", ".join(f"{name} {gene[name]:.0f}" for name in there if not np.isnan(gene[name]))
