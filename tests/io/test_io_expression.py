@@ -325,6 +325,8 @@ def test_tables_of_transcripts_are_told(fails, file, text):
         "gene_id\tK562\ng1\t30\n__no_feature\t5\n",
         "g1\t30\n__no_feature\t5\n",
         "__no_feature\t5\ng1\t30\n",
+        "g1\tTSPAN6\t30\n__no_feature\t\t5\n",
+        "gene_id\tgene_name\tK562\ng1\tTSPAN6\t30\n__no_feature\t\t5\n",
     ],
 )
 def test_counts_with_and_without_header(write, text):
@@ -579,6 +581,11 @@ def test_units_errors(fails, unit, expected):
         (
             "N_unmapped\t5\t5\t5\nENSG00000000003\t6\t7\t8\n",
             r"PATH has no header (its first line is 'N_unmapped\t5\t5\t5'): put a line with gene_id and the names of "
+            "the samples above it",
+        ),
+        (
+            "g1\tTSPAN6\tX\t7.5\t8\ng2\tTNMD\tX\t0.5\t1\n",
+            r"PATH has no header (its first line is 'g1\tTSPAN6\tX\t7.5\t8'): put a line with gene_id and the names of "
             "the samples above it",
         ),
         (

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from genexp_scverse._errors import InputError, some
@@ -165,7 +166,7 @@ def read_head(path: Path) -> Head:
 def refuse_transcripts(path: Path, name: str, ids: pd.Series) -> None:
     """Refuse a table whose ids are those of transcripts."""
     first = ids.astype(str).iloc[:1000]
-    transcripts = first.str.match(_TRANSCRIPT).to_numpy(bool)
+    transcripts = np.array([_TRANSCRIPT.match(name) is not None for name in first])
     if transcripts.mean() > 0.5:
         msg = (
             f"{path} ({name}) has a row per transcript ({some(first[transcripts])}): give a table per gene, as "

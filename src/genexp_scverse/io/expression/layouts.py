@@ -107,16 +107,14 @@ def star_layout(head: Head) -> Layout:
 
 
 def is_headless(head: Head) -> bool:
-    """Tell two columns of ids and numbers without a header."""
-    return (
-        len(head.names) == 2
-        and _is_number(head.names[1])
-        and head.names[0].lower() not in {"", "gene_id", "gene", "id"}
-    )
+    """Tell ids and numbers without a header, with names of genes between them or without."""
+    first, *between, last = head.names if len(head.names) in (2, 3) else ("", "")
+    described = kind_of(first) is not None or first.lower() in {"", "gene", "id"}
+    return _is_number(last) and not described and not any(map(_is_number, between))
 
 
 def is_headless_counts(head: Head) -> bool:
-    """Tell two columns of ids and whole numbers without a header."""
+    """Tell ids and whole numbers without a header."""
     values = [line.split(head.layout.delimiter)[-1] for line in head.lines if line.strip() and not line.startswith("#")]
     return is_headless(head) and all(value.strip().isdecimal() for value in values)
 
@@ -124,7 +122,8 @@ def is_headless_counts(head: Head) -> bool:
 def headless_layout(head: Head) -> Layout:
     """Name the columns."""
     skip = next(i for i, line in enumerate(head.lines) if line.strip() and not line.startswith("#"))
-    return replace(head.layout, names=["gene_id", "value"], skip=skip, trailing=0)
+    names = ["gene_id", "gene_name", "value"] if len(head.names) == 3 else ["gene_id", "value"]
+    return replace(head.layout, names=names, skip=skip, trailing=0)
 
 
 def is_roadmap(part: str) -> Callable[[Head], bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from genexp_scverse.io.expression.formats import WHAT, Format, Head, read_head
 from genexp_scverse.io.expression.known import FORMATS
 from genexp_scverse.io.gene_columns import KINDS, is_row_numbers, kind_of, plain_name
 from genexp_scverse.io.ids import looks_ensembl
-from genexp_scverse.io.plain_text import first_line
+from genexp_scverse.io.plain_text import first_line, with_home
 from genexp_scverse.io.tables import Layout, read_table
 from genexp_scverse.io.written_numbers import like_a_number, to_numbers
 
@@ -95,7 +95,8 @@ def read_raw(source: Any, asked: Asked) -> Raw:
     """
     is_anndata = hasattr(source, "obs_names") and hasattr(source, "var_names")
     is_path = not is_anndata and not isinstance(source, pd.DataFrame)
-    if asked.layer is not None and not is_anndata and not (is_path and Path(source).suffix == ".h5ad"):
+    source = with_home(source) if is_path else source
+    if asked.layer is not None and not is_anndata and not (is_path and source.suffix == ".h5ad"):
         what = source if is_path else "the DataFrame"
         msg = f"{option('layer', asked.layer)} is for an AnnData, and {what} is none: leave it out"
         raise InputError(msg)
@@ -103,10 +104,10 @@ def read_raw(source: Any, asked: Asked) -> Raw:
         raw = _from_anndata(source, asked, "the AnnData")
     elif not is_path:
         raw = _from_frame(source, asked)
-    elif Path(source).suffix == ".h5ad" and Path(source).is_file():
-        raw = _from_h5ad(Path(source), asked)
+    elif source.suffix == ".h5ad" and source.is_file():
+        raw = _from_h5ad(source, asked)
     else:
-        raw = _from_file(Path(source), asked)
+        raw = _from_file(source, asked)
     return raw
 
 
@@ -208,7 +209,11 @@ def _from_file(path: Path, asked: Asked) -> Raw:
     known = next((fmt for fmt in FORMATS if fmt.tell(head)), None)
     if known is not None:
         return _from_known(known, head, asked)
-    _check_header(head)
+    if len(head.names) < 2:
+        msg = f"{path} has one column only ({first_line(head.names[0])}): give a table delimited by tabs or commas"
+        raise InputError(msg)
+    _check_no_row(head, head.names[1:])
+    _check_unique(str(path), head.names)
     ids = _id_column(head.names)
     values = read_table(path, head.layout, what=WHAT, text=[ids], single=True)
     if is_row_numbers(ids, to_numbers(values[ids])) and len(values) > 1:
@@ -220,6 +225,7 @@ def _from_file(path: Path, asked: Asked) -> Raw:
         samples = chosen(asked.columns, list(values.columns), str(path))
     else:
         samples = choose(values, source=str(path), unit=_named(asked, values, str(path)), wanted=asked.wanted)
+        _check_no_row(head, samples.values())
     return Raw(_numbers(head, head.layout, values, samples, asked), str(path), names=_names(values, samples))
 
 
@@ -344,18 +350,15 @@ def _names(table: pd.DataFrame, samples: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(held, index=table.index)
 
 
-def _check_header(head: Head) -> None:
-    path, (first, *samples) = head.path, head.names
-    if not samples:
-        msg = f"{path} has one column only ({first_line(first)}): give a table delimited by tabs or commas"
-        raise InputError(msg)
+def _check_no_row(head: Head, samples: Iterable[str]) -> None:
+    """Refuse a first line that is a row already: all columns that would be samples are called by numbers."""
+    path, first = head.path, head.names[0]
     if all(map(_is_number, samples)) and first and kind_of(first) is None and plain_name(first) not in ("gene", "id"):
         msg = (
             f"{path} has no header (its first line is {first_line(head.layout.delimiter.join(head.names))}): put a "
             "line with gene_id and the names of the samples above it"
         )
         raise InputError(msg)
-    _check_unique(str(path), head.names)
 
 
 def _is_number(text: str) -> bool:
