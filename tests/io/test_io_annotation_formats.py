@@ -161,6 +161,12 @@ ODD_ORDER = """
 1  x  exon  1501  1900  .  +  .  gene_id G20; transcript_id T20
 """
 
+NAMELESS = """
+1  x  gene  101  900  .  +  .  gene_id ""; transcript_id "";
+1  x  gene  1101  1900  .  +  .  gene_id "G1"; transcript_id "";
+1  x  exon  1101  1900  .  +  .  gene_id ""; transcript_id "unassigned_transcript_1";
+"""
+
 # annotation: text, arguments, gene -> TSS (0-based), and what the log says of the rest
 ANNOTATIONS = {
     "UCSC": (UCSC, {}, {"TWIN": 1000, "FAR": 60499, "PAR": 89, "HLA": 20}, [
@@ -192,6 +198,7 @@ ANNOTATIONS = {
     "attributes twice": (TWICE, {}, {"G1": 100}, []),
     "attributes twice, canonical": (TWICE, {"tss_source": "canonical"}, {"G1": 200}, []),
     "mosquito": (MOSQUITO, {}, {"A": 100, "B": 399}, ["1 on scaffolds or alternative loci ('NW_045.1')"]),
+    "lines without an id": (NAMELESS, {}, {"G1": 1100}, ["1 lines have no gene_id and are left out (the first is line 1)"]),
     "lines in an odd order": (ODD_ORDER, {}, {"G1": 399, "G2": 500, "G20": 1500}, []),
     "lines in an odd order, longest": (ODD_ORDER, {"tss_source": "longest"}, {"G1": 299, "G2": 500, "G20": 1500}, []),
 }  # fmt: skip

@@ -300,7 +300,8 @@ def test_only_scaffolds_is_an_error(fails):
         ),
         (
             [("chr1", "gene", 1, 8, "+", 'gene_name "g";')],
-            "line 1 of PATH has no gene_id among its attributes: mend or remove the line",
+            "line 1 of PATH has no gene_id among its attributes, and no other line names a gene: give the annotation "
+            "of the genes",
         ),
         (
             [("chr1", "five_prime_utr", 1, 8, "+", 'gene_id "g";')],

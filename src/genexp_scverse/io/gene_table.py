@@ -132,7 +132,8 @@ def read_bed(path: str | Path) -> pd.DataFrame:
                 raise InputError(msg)
             if not (is_position(fields[1]) and is_position(fields[2])):
                 msg = (
-                    f"line {number} of {path} has start {fields[1]!r} and end {fields[2]!r}: they must be whole numbers"
+                    f"line {number} of {path} has start {first_line(fields[1])} and end {first_line(fields[2])}: they "
+                    "must be whole numbers"
                 )
                 raise InputError(msg)
             rows.append((fields[3], fields[0], int(fields[1]), int(fields[2]), fields[5]))

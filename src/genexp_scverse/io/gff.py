@@ -126,6 +126,7 @@ class _Reader:
         self.described: dict[str, dict[str, Any]] = {}
         self.start_codons: dict[str, int] = {}
         self.attributes: set[str] = set()
+        self.nameless: list[int] = []
         self.seen = b"\0"
         """What marks the further lines of the gene or transcript that was met last, if no more of it is needed."""
 
@@ -215,8 +216,8 @@ class _Reader:
             raise InputError(msg)
         if not (is_position(fields[3]) and is_position(fields[4])):
             msg = (
-                f"line {number} of {self.path} has start {fields[3]!r} and end {fields[4]!r}: they must be "
-                "whole numbers"
+                f"line {number} of {self.path} has start {first_line(fields[3])} and end {first_line(fields[4])}: "
+                "they must be whole numbers"
             )
             raise InputError(msg)
         place = {"chrom": fields[0], "start": int(fields[3]) - 1, "end": int(fields[4]), "strand": fields[6]}
@@ -239,9 +240,9 @@ class _Reader:
             gene = latest.gene if latest else None
             if gene is None and self.known:
                 return
-        if not gene:
-            msg = f"line {number} of {self.path} has no gene_id among its attributes: mend or remove the line"
-            raise InputError(msg)
+        if not gene:  # as some lines of NCBI
+            self.nameless.append(number)
+            return
         if role == "gene":
             self._gene(gene, place, values, number)
         else:
@@ -327,6 +328,15 @@ class _Reader:
 
     def table(self) -> pd.DataFrame:
         rows = sorted([*({**g, "made": ""} for g in self.genes), *self._made_genes()], key=lambda g: g["line"])
+        if self.nameless and not rows:
+            msg = (
+                f"line {self.nameless[0]} of {self.path} has no gene_id among its attributes, and no other line names "
+                "a gene: give the annotation of the genes"
+            )
+            raise InputError(msg)
+        if self.nameless:
+            text = "%s: %d lines have no gene_id and are left out (the first is line %d)"
+            logger.info(text, self.path, len(self.nameless), self.nameless[0])
         if not rows:
             msg = (
                 f"{self.path} has no gene, transcript or exon records: give the annotation of the genes, not "

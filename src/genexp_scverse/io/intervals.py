@@ -221,7 +221,7 @@ def _further(
             if form.strict:
                 raise
             wrong = next(v for v in columns[at] if not _fits(name, v))
-            unused.append(f"column {at + 1} is no {name} ({wrong!r})")
+            unused.append(f"column {at + 1} is no {name} ({first_line(wrong)})")
     return unused
 
 
@@ -243,7 +243,7 @@ def _whole(values: tuple[str, ...], name: str, numbers: list[int], path: Path) -
     except (ValueError, OverflowError):
         pass
     at = next(i for i, v in enumerate(values) if not is_position(v))
-    msg = f"line {numbers[at]} of {path} has the {name} {values[at]!r}: it must be a whole number"
+    msg = f"line {numbers[at]} of {path} has the {name} {first_line(values[at])}: it must be a whole number"
     raise InputError(msg)
 
 
@@ -253,7 +253,9 @@ def _numbers(values: tuple[str, ...], name: str, numbers: list[int], path: Path)
         return np.array(given, dtype=object).astype(np.float64)
     except ValueError:
         at = next(i for i, v in enumerate(given) if not _is_number(v))
-        msg = f"line {numbers[at]} of {path} has the {name} {values[at]!r}: it must be a number, or . for none"
+        msg = (
+            f"line {numbers[at]} of {path} has the {name} {first_line(values[at])}: it must be a number, or . for none"
+        )
         raise InputError(msg) from None
 
 
@@ -262,7 +264,7 @@ def _strands(values: tuple[str, ...], numbers: list[int], path: Path) -> pd.Seri
     wrong = ~strand.isin(list(_STRANDS))
     if wrong.any():
         at = int(wrong.to_numpy().argmax())
-        msg = f"line {numbers[at]} of {path} has the strand {values[at]!r}: it must be +, - or ."
+        msg = f"line {numbers[at]} of {path} has the strand {first_line(values[at])}: it must be +, - or ."
         raise InputError(msg)
     return strand.map(_STRANDS)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from genexp_scverse._errors import InputError, no_such, option, some
+from genexp_scverse._errors import InputError, no_such, option
 from genexp_scverse._logging import logger
 from genexp_scverse.io.plain_text import first_line, is_position, open_text
 from genexp_scverse.io.written_numbers import to_numbers
@@ -176,7 +176,8 @@ def _anchors(fields: list[str], form: LoopFormat | None) -> tuple[list[str], lis
 
 def _anchor(fields: list[str], number: int, path: str | Path) -> tuple[int, int]:
     if not all(is_position(value) for value in fields):
-        msg = f"line {number} of {path} has the positions {some(fields)}: they must be whole numbers"
+        shown = ", ".join(map(first_line, fields))
+        msg = f"line {number} of {path} has the positions {shown}: they must be whole numbers"
         raise InputError(msg)
     start, end = (int(value) for value in fields)
     if not 0 <= start < end:
