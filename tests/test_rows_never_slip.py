@@ -7,6 +7,7 @@ is not known. As a command, ``python tests/test_rows_never_slip.py 5000`` prints
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import mudata as md
@@ -28,13 +30,13 @@ from genexp_scverse import InputError, _axes, _scores, _tracks
 from genexp_scverse._compat import nothing_pulled
 from genexp_scverse._logging import logger
 from genexp_scverse.io._join_samples import join_expression, join_tracks
-from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata, assemble_rna
+from genexp_scverse.io.assemble import assemble_chromatin, assemble_rna
 from genexp_scverse.model.base._registration import resolve_setup
 from genexp_scverse.model.base._tables import build_tables
 from genexp_scverse.pl import _stored
 from genexp_scverse.pp.scaler import SignalScaler
 
-SEQUENCES = 200
+SEQUENCES = 500
 N_BINS, MARKS, SAMPLES = 4, ["K4", "K27", "K36"], ["A", "B", "C"]
 WINDOWS = {
     "one": {"upstream": 4, "downstream": 4, "bin_size": 2, "stranded": True},
@@ -63,7 +65,7 @@ def level(gene, sample) -> np.ndarray:
 class World:
     """A MuData, and what is known of it."""
 
-    mdata: md.MuData
+    parts: dict[str, ad.AnnData]
     genes: list[int]
     """Number of every gene."""
     tracks: pd.DataFrame
@@ -77,22 +79,31 @@ class World:
     unsure: set[str] = field(default_factory=set)
     """Why a refusal would be right."""
 
-    def put(self, mods, **changes) -> World:
-        obs = self.mdata.obs
-        with nothing_pulled():
-            mdata = md.MuData(dict(mods), axis=0)
-            for column in obs:
-                mdata.obs[column] = obs[column].reindex(mdata.obs_names).array
-        mdata.uns.update(dict(self.mdata.uns))
-        return self.with_(mdata=mdata, **changes)
+    built: md.MuData | None = None
+
+    @property
+    def mdata(self) -> md.MuData:
+        """The modalities as a MuData, made when it is asked for."""
+        if self.built is None:
+            with nothing_pulled():
+                self.built = md.MuData(self.parts, axis=0)
+            self.built.obs["strand"] = "+"
+        return self.built
+
+    def put(self, parts, **changes) -> World:
+        return self.with_(parts=parts, built=None, **changes)
+
+    def now(self, mdata, **changes) -> World:
+        return self.with_(parts=dict(mdata.mod.items()), built=mdata, **changes)
 
     def with_(self, **changes) -> World:
-        state = {k: getattr(self, k) for k in self.__dataclass_fields__} | changes
-        state["unsure"] = set(state["unsure"])
-        return World(**state)
+        return dataclasses.replace(self, unsure=set(changes.pop("unsure", self.unsure)), **changes)
 
     def mods(self) -> dict:
-        return dict(self.mdata.mod.items())
+        return dict(self.parts)
+
+    def copies(self) -> dict:
+        return {k: a.copy() for k, a in self.parts.items()}
 
     def rows(self, at) -> dict:
         return {
@@ -143,15 +154,14 @@ def make(rng, *, window: str = "one", samples=SAMPLES, order: bool = False, name
             window=WINDOWS[window], of=sample,
         )  # fmt: skip
     chromatin.uns["toy_attention"] = {"marks": np.array(marks), "samples": np.array(samples)}
-    obs = pd.DataFrame({"chrom": "chr1", "tss": np.arange(len(genes)) * 100 + 50, "strand": "+"}, index=names)
-    mdata = assemble_mudata(obs, {"rna": rna, "chromatin": chromatin, "dna": bases})
+    parts = {"rna": rna, "chromatin": chromatin, "dna": bases}
     sample = samples[int(rng.integers(len(samples)))] if order else samples[0]
     mask = signal(genes, np.full((len(genes), 1), of_sample[list(samples).index(sample)]))[:, 0]
-    _scores.store_scores(mdata, "chromatin", "mask", mask, WINDOWS[window], [sample])
+    _scores.store_scores(SimpleNamespace(mod=parts), "chromatin", "mask", mask, WINDOWS[window], [sample])
     known = {label: int(tracks[i]) for label, i in at.items()}
     known |= {"mask": (sample, int(of_sample[list(samples).index(sample)])), "marks": list(marks)}
     return World(
-        mdata,
+        parts,
         list(genes),
         pd.DataFrame(np.tile(tracks.astype(float), (len(genes), 1)), columns=[f"{s}.{m}" for s, m in labels]),
         pd.DataFrame(np.tile(of_sample.astype(float), (len(genes), 1)), columns=list(samples)),
@@ -172,10 +182,10 @@ def some_genes(w, rng):
         at = np.sort(at)
         mask = np.zeros(n, bool)
         mask[at] = True
-        return w.with_(mdata=w.mdata[mask].copy(), **w.rows(at))
+        return w.now(w.mdata[mask].copy(), **w.rows(at))
     if kind == 1:
-        return w.with_(mdata=w.mdata[w.mdata.obs_names[at]].copy(), **w.rows(at))
-    names = w.mdata.obs_names[at]
+        return w.now(w.mdata[w.mdata.obs_names[at]].copy(), **w.rows(at))
+    names = w.parts["rna"].obs_names[at]
     return w.put({k: a[names].copy() for k, a in w.mods().items()}, **w.rows(at))
 
 
@@ -188,7 +198,7 @@ def some_tracks(w, rng):
 
 
 def some_tracks_in_place(w, rng):
-    mods = {k: a.copy() for k, a in w.mods().items()}
+    mods = w.copies()
     keep = np.sort(rng.permutation(w.tracks.shape[1])[: int(rng.integers(1, w.tracks.shape[1] + 1))])
     mods["chromatin"]._inplace_subset_var(keep)
     return w.put(mods, tracks=w.tracks.iloc[:, keep])
@@ -199,9 +209,7 @@ def some_variables(w, rng):
     out = w.mdata[:, mask].copy()
     if not out["chromatin"].n_vars or not out["rna"].n_vars:
         raise IndexError
-    return w.with_(
-        mdata=out, tracks=w.tracks[list(out["chromatin"].var_names)], samples=w.samples[list(out["rna"].var_names)]
-    )
+    return w.now(out, tracks=w.tracks[list(out["chromatin"].var_names)], samples=w.samples[list(out["rna"].var_names)])
 
 
 def some_samples(w, rng):
@@ -212,16 +220,14 @@ def some_samples(w, rng):
 
 
 def selected(w, rng):
-    var = w.mdata["chromatin"].var
+    var = w.parts["chromatin"].var
     there = list(dict.fromkeys(var["sample"].astype(str)))
     samples = [there[i] for i in rng.permutation(len(there))[: int(rng.integers(1, len(there) + 1))]]
     marks = list(dict.fromkeys(var["mark"][var["sample"].astype(str).isin(samples)].astype(str)))
     marks = [marks[i] for i in rng.permutation(len(marks))]
     samples = samples if rng.random() < 0.7 else None
     out = gx.pp.select(w.mdata, samples=samples, marks=marks if rng.random() < 0.5 else None)
-    return w.with_(
-        mdata=out, tracks=w.tracks[list(out["chromatin"].var_names)], samples=w.samples[list(out["rna"].var_names)]
-    )
+    return w.now(out, tracks=w.tracks[list(out["chromatin"].var_names)], samples=w.samples[list(out["rna"].var_names)])
 
 
 def repaired(out, first):
@@ -244,10 +250,10 @@ def more_genes(w, rng):
         "uns_merge": MERGES[rng.integers(5)],
     }
     if rng.random() < 0.5:
-        mods = {k: ad.concat([p.mdata[k] for p in parts], **how) for k in w.mdata.mod}
+        mods = {k: ad.concat([p.parts[k] for p in parts], **how) for k in w.parts}
     else:
         mods = dict(md.concat([p.mdata for p in parts], **how).mod.items())
-    mods = repaired(mods, parts[0].mdata)
+    mods = repaired(mods, parts[0].parts)
     sides = {}
     for part, name in (("tracks", "chromatin"), ("samples", "rna")):
         joined = pd.concat([getattr(p, part) for p in parts], join=how["join"], ignore_index=True)
@@ -255,21 +261,18 @@ def more_genes(w, rng):
         if not len(mods[name].var_names):
             raise IndexError
     unsure = set(w.unsure) | other.unsure
-    stored = [p.mdata["chromatin"].obsm["bins"].shape[1] for p in parts]
+    stored = [p.parts["chromatin"].obsm["bins"].shape[1] for p in parts]
     if how["join"] == "inner" and len(set(stored)) > 1:
         unsure.add("cut to the shorter")
     if len({p.window[g] for p in parts for g in p.genes}) > 1:
         unsure.add("two windows")
     if mods["chromatin"].var[["sample", "mark", "scale"]].isna().any().any() or mods["rna"].var["unit"].isna().any():
         unsure.add("no names")
-    with nothing_pulled():
-        mdata = md.MuData(mods, axis=0)
-    out = w.with_(
-        mdata=mdata, genes=parts[0].genes + parts[1].genes, factor=w.factor | other.factor, unsure=unsure,
+    out = w.put(
+        mods, genes=parts[0].genes + parts[1].genes, factor=w.factor | other.factor, unsure=unsure,
         window=w.window | other.window, attention=w.attention | other.attention, **sides,
     )  # fmt: skip
-    mdata.obs["strand"] = "+"
-    if len(set(out.mdata.obs_names)) < out.mdata.n_obs:
+    if mods["rna"].obs_names.has_duplicates:
         raise IndexError
     return out
 
@@ -277,7 +280,7 @@ def more_genes(w, rng):
 def _new_samples(w, rng):
     if any(w.factor[g] != 1 for g in w.genes):
         raise IndexError
-    names = list(w.mdata.obs_names)
+    names = list(w.parts["rna"].obs_names)
     return make(rng, samples=[f"S{i}" for i in numbers("sample", 2)], names=names, genes=w.genes)
 
 
@@ -287,7 +290,7 @@ def more_samples_by_hand(w, rng):
     merge, mods = MERGES[rng.integers(5)], w.mods()
     uns_merge = MERGES[rng.integers(5)]
     for name in ("chromatin", "rna"):
-        mods[name] = ad.concat([mods[name], other.mdata[name]], axis=1, merge=merge, uns_merge=uns_merge)
+        mods[name] = ad.concat([mods[name], other.parts[name]], axis=1, merge=merge, uns_merge=uns_merge)
     tracks = pd.concat([w.tracks, other.tracks], axis=1)
     samples = pd.concat([w.samples, other.samples], axis=1)
     if tracks.columns.has_duplicates or samples.columns.has_duplicates:
@@ -295,7 +298,7 @@ def more_samples_by_hand(w, rng):
     unsure = set(w.unsure) | {"tracks joined by hand"}
     chromatin = mods["chromatin"]
     if rng.random() < 0.5:
-        both = [np.asarray(_axes.get(m["chromatin"], "bins", quiet=True)) for m in (w.mdata, other.mdata)]
+        both = [np.asarray(_axes.get(m.parts["chromatin"], "bins", quiet=True)) for m in (w, other)]
         if "bins" in chromatin.obsm or rng.random() < 0.7:
             chromatin.obsm["bins"] = np.concatenate(both, axis=1)
         if "bins" in chromatin.obsm and rng.random() < 0.7 and len({w.window[g] for g in w.genes}) == 1:
@@ -307,22 +310,22 @@ def more_samples_by_hand(w, rng):
 def more_samples(w, rng):
     """What ``gx.io.add_samples`` does with what it has read."""
     other = _new_samples(w, rng)
-    mods = {k: a.copy() for k, a in w.mods().items()}
-    mods["chromatin"] = join_tracks(mods["chromatin"], other.mdata["chromatin"])
-    mods["rna"] = join_expression(mods["rna"], other.mdata["rna"])
+    mods = w.copies()
+    mods["chromatin"] = join_tracks(mods["chromatin"], other.parts["chromatin"])
+    mods["rna"] = join_expression(mods["rna"], other.parts["rna"])
     return w.put(
         mods, tracks=pd.concat([w.tracks, other.tracks], axis=1), samples=pd.concat([w.samples, other.samples], axis=1)
     )
 
 
 def copied(w, rng):
-    return w.with_(mdata=w.mdata.copy())
+    return w.now(w.mdata.copy())
 
 
 def viewed(w, rng):
     view = w.mdata[np.arange(w.mdata.n_obs)]
     order = rng.permutation(view.n_obs)
-    return w.with_(mdata=view[order].copy(), **w.rows(order))
+    return w.now(view[order].copy(), **w.rows(order))
 
 
 def updated(w, rng):
@@ -330,7 +333,7 @@ def updated(w, rng):
     mdata.mod["chromatin"] = mdata["chromatin"].copy()
     with nothing_pulled():
         mdata.update()
-    return w.with_(mdata=mdata)
+    return w.now(mdata)
 
 
 def _folder() -> Path:
@@ -342,14 +345,14 @@ def stored_h5mu(w, rng):
     gx.io.write_mudata(w.mdata, path)
     if rng.random() < 0.3:
         with nothing_pulled():
-            return w.with_(mdata=md.read_h5mu(path))
-    return w.with_(mdata=gx.io.read_mudata(path, on_disk=bool(rng.integers(2))))
+            return w.now(md.read_h5mu(path))
+    return w.now(gx.io.read_mudata(path, on_disk=bool(rng.integers(2))))
 
 
 def stored_zarr(w, rng):
     path = _folder() / "m.zarr"
     gx.io.write_mudata(w.mdata, path)
-    return w.with_(mdata=gx.io.read_mudata(path, on_disk=bool(rng.integers(2))))
+    return w.now(gx.io.read_mudata(path, on_disk=bool(rng.integers(2))))
 
 
 def backed(w, rng):
@@ -361,25 +364,22 @@ def backed(w, rng):
 
 
 def genes_renamed(w, rng):
-    mods = {k: a.copy() for k, a in w.mods().items()}
-    names = [f"{n}_" for n in w.mdata.obs_names]
+    mods = w.copies()
+    names = [f"{n}_" for n in w.parts["rna"].obs_names]
     for adata in mods.values():
         adata.obs_names = names
-    with nothing_pulled():
-        out = md.MuData(mods, axis=0)
-    out.obs["strand"] = "+"
-    return w.with_(mdata=out)
+    return w.put(mods)
 
 
 def tracks_renamed(w, rng):
-    mods = w.copy_mods() if hasattr(w, "copy_mods") else {k: a.copy() for k, a in w.mods().items()}
+    mods = w.copies()
     names = [f"{n}'" for n in mods["chromatin"].var_names]
     mods["chromatin"].var_names = names
     return w.put(mods, tracks=w.tracks.set_axis(names, axis=1))
 
 
 def sample_renamed(w, rng):
-    mods = {k: a.copy() for k, a in w.mods().items()}
+    mods = w.copies()
     var = mods["chromatin"].var
     old = var["sample"].astype(str).iloc[int(rng.integers(len(var)))]
     for adata in (mods["chromatin"], mods["rna"])[: int(rng.integers(1, 3))]:
@@ -388,7 +388,7 @@ def sample_renamed(w, rng):
 
 
 def mark_renamed(w, rng):
-    mods = {k: a.copy() for k, a in w.mods().items()}
+    mods = w.copies()
     var = mods["chromatin"].var
     old = var["mark"].astype(str).iloc[int(rng.integers(len(var)))]
     var["mark"] = [f"{m}*" if m == old else m for m in var["mark"].astype(str)]
@@ -397,7 +397,7 @@ def mark_renamed(w, rng):
 
 def label_swapped(w, rng):
     """Two tracks were mixed up: their names are exchanged, not their values."""
-    mods = {k: a.copy() for k, a in w.mods().items()}
+    mods = w.copies()
     chromatin = mods["chromatin"]
     if chromatin.n_vars < 2:
         raise IndexError
@@ -409,7 +409,7 @@ def label_swapped(w, rng):
 
 
 def sc_on_tracks(w, rng):
-    mods = {k: a.copy() for k, a in w.mods().items()}
+    mods = w.copies()
     adata = mods["chromatin"]
     kind = rng.integers(4)
     adata.X = np.nan_to_num(np.asarray(adata.X, np.float32))
@@ -427,7 +427,7 @@ def sc_on_tracks(w, rng):
 
 
 def sc_filtered(w, rng):
-    mods = {k: a.copy() for k, a in w.mods().items()}
+    mods = w.copies()
     adata = mods["chromatin"]
     total = np.nansum(np.asarray(adata.X), axis=0)
     adata.X = np.nan_to_num(np.abs(np.asarray(adata.X, np.float32)))
@@ -451,11 +451,11 @@ def prepared(w, rng):
         gx.schema.name_axes(mdata)
         if "tracks joined by hand" in w.unsure:
             raise IndexError
-    return w.with_(mdata=mdata)
+    return w.now(mdata)
 
 
 def signal_doubled(w, rng):
-    mods = {k: a.copy() for k, a in w.mods().items()}
+    mods = w.copies()
     adata = mods["chromatin"]
     adata.obsm["bins"] = np.asarray(adata.obsm["bins"]) * np.float32(2)
     for key in [k for k in adata.obsm if k.startswith(("bins_", "log")) and not k.endswith("_axes")]:
@@ -489,7 +489,8 @@ OPERATIONS = [
     tracks_renamed, sample_renamed, mark_renamed, label_swapped, sc_on_tracks, sc_filtered, prepared, signal_doubled,
     reordered_by_hand,
 ]  # fmt: skip
-RARE = {stored_h5mu, stored_zarr, backed}
+RARE = {stored_zarr: 0.9, stored_h5mu: 0.6, backed: 0.8}
+"""Share of the times that a slow operation is left out."""
 
 
 # What the package reads of it.
@@ -500,7 +501,7 @@ def expected_bins(w) -> np.ndarray:
 
 
 def labels(w) -> list[tuple[str, str]]:
-    var = w.mdata["chromatin"].var
+    var = w.parts["chromatin"].var
     return list(zip(var["sample"].astype(str), var["mark"].astype(str), strict=True))
 
 
@@ -525,7 +526,7 @@ def as_models(w) -> None:
     at = {label: i for i, label in enumerate(labels(w))}
     bins = np.nan_to_num(expected_bins(w))
     genes = torch.arange(len(w.genes))
-    of_rna = {str(s): i for i, s in enumerate(w.mdata["rna"].var["sample"])}
+    of_rna = {str(s): i for i, s in enumerate(w.parts["rna"].var["sample"])}
     for j, sample in enumerate(names):
         batch = tables.gather(genes, torch.full((len(genes),), j))
         for m, mark in enumerate(setup["marks"]):
@@ -557,7 +558,7 @@ def as_functions(w) -> None:
 
 def transforms(w) -> None:
     """What gx.pp wrote beside the bins."""
-    chromatin = w.mdata["chromatin"]
+    chromatin = w.parts["chromatin"]
     for key in [k for k in _axes.keys_of(chromatin) if k.startswith(("log", "bins_arcsinh"))]:
         function = np.log1p if key.startswith("log") else np.arcsinh
         values = np.asarray(_axes.get(chromatin, key, quiet=True))
@@ -566,7 +567,7 @@ def transforms(w) -> None:
 
 
 def attention(w) -> None:
-    chromatin = w.mdata["chromatin"]
+    chromatin = w.parts["chromatin"]
     about = chromatin.uns.get("toy_attention")
     if about is None or not {"marks", "samples"} <= set(about):
         return
@@ -584,7 +585,7 @@ def attention(w) -> None:
 
 
 def mask(w) -> None:
-    if "mask" not in w.mdata["chromatin"].uns or "mask" not in w.mdata["chromatin"].obsm:
+    if "mask" not in w.parts["chromatin"].uns or "mask" not in w.parts["chromatin"].obsm:
         return
     found = _scores.scores_of(w.mdata, "mask")
     one_window(w)
@@ -595,7 +596,7 @@ def mask(w) -> None:
 
 def profile(w) -> None:
     """A mean over genes has to stay with its track."""
-    chromatin = w.mdata["chromatin"]
+    chromatin = w.parts["chromatin"]
     if "profile" not in chromatin.varm or w.factor[w.genes[0]] != 1 or w.tracks.isna().any().any():
         return
     step = np.diff(chromatin.varm["profile"], axis=1)
@@ -615,7 +616,7 @@ def follow(seed: int, count: Counter) -> None:
     done = []
     for _ in range(int(rng.integers(2, 7))):
         operation = OPERATIONS[rng.integers(len(OPERATIONS))]
-        if operation in RARE and rng.random() < 0.6:
+        if rng.random() < RARE.get(operation, 0):
             continue
         try:
             w = operation(w, rng)
@@ -634,7 +635,7 @@ def follow(seed: int, count: Counter) -> None:
             continue
         done.append(operation.__name__)
         count["operations"] += 1
-    twice = len(set(labels(w))) < len(labels(w)) or w.mdata["rna"].var["sample"].astype(str).duplicated().any()
+    twice = len(set(labels(w))) < len(labels(w)) or w.parts["rna"].var["sample"].astype(str).duplicated().any()
     for reader in READERS:
         count["readings"] += 1
         follow.messages.clear()
@@ -695,7 +696,7 @@ def test_no_sequence_misaligns_anything():
 
 def test_without_the_comparison_many_are_found(monkeypatch):
     unchecked(monkeypatch)
-    count = run(60, unchecked=True)
+    count = run(40, unchecked=True)
     assert count["SILENT MISALIGNMENTS"] > 5
 
 

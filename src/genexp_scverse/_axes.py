@@ -142,8 +142,8 @@ def get_named(adata: AnnData, key: str, tracks: Sequence[int] | np.ndarray, *, o
 
     Returns
     -------
-    As for :func:`get`. Entries of no track (a mark that the sample lacks) and of tracks that were renamed or left out
-    since are where they were.
+    As for :func:`get`. Entries whose name no track has (a mark that the sample lacks, or whose track was renamed or
+    left out since) are where they were.
 
     Raises
     ------
@@ -151,11 +151,14 @@ def get_named(adata: AnnData, key: str, tracks: Sequence[int] | np.ndarray, *, o
         When genes have them in different orders that names do not tell.
     """
     there, tracks = numbers_of(adata, key, of=of), np.asarray(tracks, dtype=int)
+    if there.shape[1] != len(tracks):
+        msg = f'obsm["{key}"] holds {there.shape[1]} tracks and uns names {len(tracks)}: make it again'
+        raise InputError(msg)
     now, group = _places(key, there, _layer(adata))
     if group is None:
         # entries that are no tracks of var have to be the same in all genes
         known = (there == there[:1]).all(axis=0) | (now[0] >= 0)
-        if known.all() and ((now[0] == tracks) | (now[0] < 0) | (tracks < 0)).all():
+        if known.all() and ((now[0] == tracks) | (tracks < 0)).all():
             return adata.obsm[key]
     if (tracks >= 0).all():
         return get(adata, key, tracks=tracks, of=of)

@@ -221,8 +221,8 @@ def _axes_now(adata: AnnData) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _check_axes(adata, name: str) -> None:
     try:
-        own = {CHROMATIN: BINS, DNA: CODES}.get(name)
-        for key in {*_axes.keys_of(adata), *([own] if own in adata.obsm else [])}:
+        own = [k for of, k in ((CHROMATIN, BINS), (DNA, CODES)) if of == name and k in adata.obsm]
+        for key in dict.fromkeys([*own, *_axes.keys_of(adata)]):
             if key == BINS:
                 _axes.get(adata, key, quiet=True)
             elif _axes.has_tracks(adata, key):
