@@ -17,7 +17,7 @@ import numpy as np
 
 from genexp_scverse._errors import InputError, some
 from genexp_scverse._logging import logger
-from genexp_scverse._rows import BLOCK_BYTES, Aligned, blocks_of, on_disk, rows_of
+from genexp_scverse._rows import BLOCK_BYTES, Aligned, blocks_of, on_disk
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -382,11 +382,15 @@ def _probed(array: Any) -> np.ndarray:
 def _content(array: Any, tracks: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Give a number to what some genes hold, in the order in which they hold it; 0 for the others."""
     out = np.zeros(array.shape[0], np.uint32)
-    step = max(1, array.shape[2] // 8) if array.ndim > 2 else 1
-    for at, block in blocks_of(array, rows) if array.ndim > 2 else [(rows, rows_of(array, rows))]:
-        part = np.ascontiguousarray(block[:, :, ::step] if block.ndim > 2 else block, np.float32)
-        whole = tracks[at].all()
-        out[at] = [zlib.crc32(row if whole else row[tracks[i]]) or 1 for i, row in zip(at, part, strict=True)]
+    # eight bins around the TSS, where most signal is
+    part = (slice(None), slice(None), *(slice(max(0, n // 2 - 4), n // 2 + 4) for n in array.shape[2:3]))
+    if array.ndim < 3 or not on_disk(array):
+        blocks: Any = [(rows, np.asarray(array)[part][rows])]
+    else:
+        blocks = ((at, block[part]) for at, block in blocks_of(array, rows))
+    for at, block in blocks:
+        plain, whole = np.ascontiguousarray(block, np.float32), tracks[at].all()
+        out[at] = [zlib.crc32(row if whole else row[tracks[i]]) or 1 for i, row in zip(at, plain, strict=True)]
     return out
 
 
