@@ -32,6 +32,8 @@ def read(tmp_path, content, **options):
         ("gene_id\tK562, all; of it\ng1\t1,5\n", ["gene_id", "K562, all; of it"], ["g1", "1,5"]),
         ("a, b\tc, d\ng1\t1,5\t2,5\n", ["gene_id", "a, b", "c, d"], ["g1", "1,5", "2,5"]),
         ('"K562" "H1"\n"g1" 1 2\n"g2" 3 4\n', ["gene_id", "K562", "H1"], ["g1", 1, 2]),
+        ('"K562"\n"g1" 1,5\n"g2" 2,25\n', ["gene_id", "K562"], ["g1", "1,5"]),
+        ("gene id,K562\ng 1,5\ng 2,7\n", ["gene id", "K562"], ["g 1", 5]),
         ("gene_id\ta b\ng 1\t1\ng 2\t2\n", ["gene_id", "a b"], ["g 1", 1]),
     ],
 )
@@ -54,6 +56,15 @@ def test_a_short_row_is_refused(tmp_path, text, line, fields):
     for names in ([], ["gene_id", "name"]):
         with pytest.raises(InputError, match=rf"line {line} of .* has {fields} fields and the header 3: give every"):
             read(tmp_path, text, text=names)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["gene_id\ta\ng1\t1\t5\n", "gene_id,a\ng1,1\ng2,3,4\n", "gene_id,a\n" + 3000 * "g1,1\n" + "g2,1,2\n"],
+)
+def test_a_long_row_is_refused(tmp_path, text):
+    with pytest.raises(InputError, match="give every row the fields of the header"):
+        read(tmp_path, text)
 
 
 def test_an_empty_last_field_is_no_short_row(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
     if not row:
         msg = f"{path} has a header and no rows: give {what}"
         raise InputError(msg)
-    if len(fields) == len(names) + 1 and fields[-1].strip():
+    if len(fields) == len(names) + 1 and fields[-1].strip() and ("gene_id" not in names or fields[0].isdecimal()):
         names = ["" if "gene_id" in names else "gene_id", *names]
     trailing = max(len(fields) - len(names), 0)
     if any(value.strip() for value in fields[len(names) :]):
@@ -151,7 +152,9 @@ def read_table(
         msg = f"{path} has more than one column named {some(seen[seen.duplicated()].unique())}: rename them"
         raise InputError(msg)
     trailing = [f"trailing field {i + 1}" for i in range(layout.trailing)]
-    with open_text(path, what=what) as handle:
+    with open_text(path, what=what) as handle, warnings.catch_warnings():
+        # a row with more fields than the others would be cut
+        warnings.simplefilter("error", pd.errors.ParserWarning)
         for _ in range(layout.skip):
             handle.readline()
         source = io.BufferedReader(_Watched(handle), _CHUNK) if single else handle
@@ -171,7 +174,7 @@ def read_table(
             )
         except _UnsafeNumberError:
             return read_table(path, layout, what=what, text=text, comments=comments)
-        except pd.errors.ParserError as error:
+        except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
             msg = f"{path} is no regular table ({str(error).strip()}): give every row the fields of the header"
             raise InputError(msg) from error
         except pd.errors.EmptyDataError as error:
@@ -241,7 +244,7 @@ def _head(handle: IO[bytes], skip: int) -> tuple[str, list[str], int]:
 
 def _delimiter(lines: list[str]) -> str:
     """Tell the delimiter: it cuts most rows into as many fields, more than one, and the header into as many."""
-    best, found = (False, False, 0, 0.0), "\t"
+    best, found = (False, False, 0, 0.0, False), "\t"
     for delimiter in _DELIMITERS:
         header, *rows = [len(_split(line, delimiter)) for line in lines]
         width, times = Counter(rows or [header]).most_common(1)[0]
@@ -249,8 +252,8 @@ def _delimiter(lines: list[str]) -> str:
         # R leaves out the name of the first column
         fit = 2 if header == width else int(header + 1 == width)
         if width > 1 and (delimiter != " " or (share == 1 and fit)):
-            # tabs stand in no name
-            rank = (share > 0.5, delimiter == "\t" and fit > 0, fit, share)
+            # tabs stand in no name; where R leaves out a name, blanks are its delimiter and commas decimal ones
+            rank = (share > 0.5, delimiter == "\t" and fit > 0, fit, share, delimiter == " " and fit == 1)
             best, found = max((best, found), (rank, delimiter), key=lambda pair: pair[0])
     return found
 
