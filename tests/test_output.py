@@ -271,6 +271,7 @@ m = gx.io.from_bins(x, genes=list(obs.index), marks=["a", "b"], obs=obs, window=
 m.uns["chrom_sizes"] = pd.DataFrame({{"chrom": ["chr1"], "size": [700_000]}})
 m["chromatin"].obsm["mask"] = x[:, 0]
 m["chromatin"].uns["mask"] = window
+gx.schema.name_axes(m, "mask")
 gx.pp.split_at_random(m)
 gx.pp.label(m)
 m["rna"].layers["p"] = m["rna"].layers["p_prob"] = np.array(m["rna"].layers["log"])

@@ -222,6 +222,19 @@ def test_a_checkpoint_holds_json_and_plain_arrays_alone(cut):
         assert all(name.endswith(".npy") for name in file.namelist())
 
 
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(tmp_path, monkeypatch, caplog):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    model = gx.model.DeepChrome(make_mdata(), **SMALL)
+    monkeypatch.setattr("genexp_scverse._output.sync", full)
+    model.train(2, checkpoint=tmp_path / "kept", **QUIET)
+    assert "kept could not be written (No space left on device)" in caplog.text
+    assert "the training goes on, with the checkpoint of an earlier epoch" in caplog.text
+    assert len(model.history) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sigterm_keeps_the_best_so_far(caplog):
     model = gx.model.DeepChrome(make_mdata(), **SMALL)
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]

@@ -52,7 +52,12 @@ def run(args: argparse.Namespace) -> int:
     if "accelerator" in training:
         check_devices(args.accelerator)
     training |= _kept(model, args, checkpoint)
-    model.train(seed=args.seed, **training)
+    try:
+        model.train(seed=args.seed, **training)
+    except KeyboardInterrupt:
+        if checkpoint.is_dir():
+            logger.warning("%s holds the training as far as it went: --resume goes on with it", checkpoint)
+        raise
     model.save(args.output, overwrite=True)
     logger.info("%s\nWrote %s", model.summary, args.output)
     if model.stopped_by is not None:

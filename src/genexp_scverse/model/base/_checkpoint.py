@@ -14,6 +14,7 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from genexp_scverse._errors import InputError, some
+from genexp_scverse._logging import logger
 from genexp_scverse._output import check_folder, recover, written
 from genexp_scverse.model.base._plain_arrays import plain_archive, read_array, regular_file
 
@@ -84,11 +85,15 @@ class Checkpoint(CheckpointIO):
             return
         arrays: dict[str, np.ndarray] = {}
         content = _encoded({"done": self.done, "state": self.state}, arrays)
-        with written(self.directory) as made:
-            made.mkdir()
-            np.savez(made / ARRAYS, **arrays)  # type: ignore[arg-type]
-            text = json.dumps({"format": FORMAT, "identity": self.identity, "content": content})
-            (made / STATE).write_text(text, encoding="utf-8")
+        text = json.dumps({"format": FORMAT, "identity": self.identity, "content": content})
+        try:
+            with written(self.directory) as made:
+                made.mkdir()
+                np.savez(made / ARRAYS, **arrays)  # type: ignore[arg-type]
+                (made / STATE).write_text(text, encoding="utf-8")
+        except InputError as error:
+            # a disk that is full now is no reason to lose the training
+            logger.warning("%s; the training goes on, with the checkpoint of an earlier epoch", error)
 
     def _read(self) -> None:
         path = self.directory / STATE
