@@ -39,6 +39,7 @@ class Job(NamedTuple):
     argv: list[str]
     outputs: list[str]
     digest: Callable[[Path], str]
+    writes: int = 1
 
 
 def main() -> None:
@@ -160,12 +161,12 @@ def prepared(work: Path, url: str) -> dict[str, Job]:
     return {
         "build .h5mu": Job([*GENEXP, *build, "-o", "m.h5mu"], ["m.h5mu"], mudata_of),
         "build .zarr": Job([*GENEXP, *build, "-o", "m.zarr"], ["m.zarr"], mudata_of),
-        "train": Job([*GENEXP, "train", "DeepChrome", mudata, *epochs, "-o", "model"], ["model"], model_of),
+        "train": Job([*GENEXP, "train", "DeepChrome", mudata, *epochs, "-o", "model"], ["model"], model_of, 6),
         "train --resume": Job(
-            [*GENEXP, "train", "DeepChrome", mudata, *epochs, "-o", "model", "--resume"], ["model"], model_of
+            [*GENEXP, "train", "DeepChrome", mudata, *epochs, "-o", "model", "--resume"], ["model"], model_of, 6
         ),
         "elements": Job(
-            [*GENEXP, "elements", "-", str(scored), "--key", "mask", *one], ["e.bed", "e.bigWig"], elements,
+            [*GENEXP, "elements", "-", str(scored), "--key", "mask", *one], ["e.bed", "e.bigWig"], elements, 2,
         ),
         "compare": Job(
             [*GENEXP, "compare", mudata, "--model", "net=DeepChrome", *epochs, "--bootstrap", "50", "-o", "c.tsv"],
@@ -173,7 +174,7 @@ def prepared(work: Path, url: str) -> dict[str, Job]:
         ),
         "demo": Job(
             [*GENEXP, "demo", "--small", "-o", "demo"],
-            ["demo/data", "demo/demo.h5mu", "demo/models/deepchrome"], demo,
+            ["demo/data", "demo/demo.h5mu", "demo/models/deepchrome"], demo, 12,
         ),
         "download": Job([sys.executable, "-c", fetch], ["data.bin"], of_bytes),
     }  # fmt: skip
@@ -223,7 +224,7 @@ def killed(work: Path, name: str, job: Job, signum: int, kills: int, rng: random
                 # old outputs are told from new ones by their time
                 os.utime(folder / output, (MARK, MARK))
         process = subprocess.Popen(job.argv, cwd=folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-        wait(folder, process, rng, lasts, while_writing=i % 2 == 1)
+        wait(folder, process, rng, lasts, job.writes if i % 2 else 0)
         process.send_signal(signum)
         process.wait()
         for output, was, now, new in zip(job.outputs, old, state(folder, job), whole, strict=True):
@@ -246,14 +247,14 @@ def killed(work: Path, name: str, job: Job, signum: int, kills: int, rng: random
     return count["lost"] + count["broken"] + len(left) + (not same)
 
 
-def wait(folder: Path, process: subprocess.Popen, rng: random.Random, lasts: float, *, while_writing: bool) -> None:
-    """Wait for a random time of the run, or for the moment at which an output is written."""
-    if not while_writing:
+def wait(folder: Path, process: subprocess.Popen, rng: random.Random, lasts: float, writes: int) -> None:
+    """Wait for a random time of the run, or, where there are `writes`, for the moment of one of them."""
+    if not writes:
         end = time.perf_counter() + rng.uniform(0.05, lasts)
         while time.perf_counter() < end and process.poll() is None:
             time.sleep(0.005)
         return
-    skip = rng.randrange(3)
+    skip = rng.randrange(writes)
     while process.poll() is None:
         if any(folder.glob(WORKING)) or any(folder.glob(f"*/{WORKING}")) or any(folder.glob("*.part")):
             if skip == 0:
