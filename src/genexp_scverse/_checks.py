@@ -158,7 +158,7 @@ _KINDS = {
     "pd.Series": _Kind("a series", _called("Series")),
     "np.ndarray": _Kind("an array", _called("ndarray")),
     "AnnData": _Kind("an AnnData", _called("AnnData")),
-    "MuData": _Kind("a MuData of genes", lambda v: hasattr(v, "mod")),
+    "MuData": _Kind("a MuData of genes", lambda v: hasattr(v, "mod") and hasattr(v, "n_obs")),
     "Axes": _Kind("the axes of a figure", lambda v: hasattr(v, "plot")),
     "GeneModel": _Kind("a model", lambda v: hasattr(v, "setup_")),
     "TorchGeneModel": _Kind("a model", lambda v: hasattr(v, "setup_")),

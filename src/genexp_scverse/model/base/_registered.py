@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@checked
 class RegisteredModel(BaseModelClass):
     """A model class that a MuData can be registered for."""
 
@@ -39,7 +40,6 @@ class RegisteredModel(BaseModelClass):
         check_methods(cls)
 
     @classmethod
-    @checked
     def setup_mudata(
         cls,
         mdata: MuData,
