@@ -18,7 +18,7 @@ READ = ("samples", "marks", "masked", "target", "split_key", "features", "codes"
 ROLES = ("chromatin", "dna")
 
 
-def with_dna(mdata, modality: str = "dna"):
+def with_dna(mdata, modality: str = "dna", *, features: bool = True):
     """DNA whose share of G and C follows the level of sample A, as bases and as features, and a graph."""
     rng = np.random.default_rng(7)
     level = np.nan_to_num(mdata["rna"].layers["log"][:, 0])
@@ -30,7 +30,8 @@ def with_dna(mdata, modality: str = "dna"):
     dna.uns["window"] = {"upstream": 2000, "downstream": 2000, "stranded": True}
     gx.schema.name_axes(dna)
     whole = assemble_mudata(mdata.obs, {**mdata.mod, "dna": dna})
-    gx.pp.sequence_features(whole, k=1)
+    if features:
+        gx.pp.sequence_features(whole, k=1)
     if modality != "dna":
         whole = assemble_mudata(
             whole.obs, {**{k: v for k, v in whole.mod.items() if k != "dna"}, modality: whole["dna"]}
@@ -106,6 +107,17 @@ def test_dna_that_is_not_there_is_said_before_anything_is_trained(whole, name, s
             function(model, make_mdata(n_genes=120))
     # asked for, it is left out
     assert prepare(model, make_mdata(n_genes=120), None, {"modalities": {"dna": None}}).setup["codes"] is None
+
+
+def test_bases_without_features_are_read_again():
+    mdata = with_dna(make_mdata(n_genes=80), features=False)
+    model = make_model("Seq2ExpModel", mdata, train=False)
+    assert (model.setup_["codes"] is not None, model.setup_["features"]) == (True, [])
+    assert prepare(model, mdata, None, None).setup["codes"] == model.setup_["codes"]
+    model.is_trained_ = True
+    model.adata = other = mdata.copy()
+    assert model.adata_manager.registry["genexp_setup"]["codes"] == model.setup_["codes"]
+    assert other["dna"].obsm["codes"].shape == (80, 4000)
 
 
 def test_the_figures_of_all_marks_are_those_of_the_model_with_its_dna(whole):

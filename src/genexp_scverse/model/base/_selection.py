@@ -62,7 +62,7 @@ def chosen_rows(mdata: MuData, setup: dict, split: str | None, indices: Any) -> 
             if (at < 0).any():
                 raise InputError(no_such("gene", chosen[at < 0][0], mdata.obs_names, where="in the MuData"))
             chosen = at
-        elif chosen.dtype == bool or chosen.min() < -len(rows) or chosen.max() >= len(rows):
+        elif chosen.dtype.kind not in "iu" or chosen.ndim != 1 or ((chosen < -len(rows)) | (chosen >= len(rows))).any():
             msg = f"indices must be positions from 0 to {len(rows) - 1}, or gene ids"
             raise InputError(msg)
         rows = rows[chosen]
