@@ -17,13 +17,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from anndata import AnnData
 from small_models import FAST
 
 import genexp_scverse as gx
 from genexp_scverse import InputError
 from genexp_scverse.cli import main
-from genexp_scverse.io.assemble import assemble_mudata
+from genexp_scverse.io.assemble import assemble_chromatin, assemble_mudata
 
 PYTHON = re.compile(
     r"\bgx\.|\bmdata\b|\bmodel\.\w+\(|=(True|False|None)\b|\bNone\b|\b[a-z_]+=\[|"
@@ -46,8 +45,12 @@ def there(tmp_path_factory):
     gx.pp.sequence_features(mdata, k=1)
     mods, obs = dict(mdata.mod), mdata.obs
     bins = mods["chromatin"]
-    half = AnnData(X=bins.X, obs=bins.obs, var=bins.var, uns={"window": {**bins.uns["window"], "upstream": 500}})
-    half.obsm["bins"] = np.array(bins.obsm["bins"])[:, :, 5:]
+    half = assemble_chromatin(
+        obs.index,
+        bins.var.reset_index(drop=True),
+        np.array(bins.obsm["bins"])[:, :, 5:],
+        {**bins.uns["window"], "upstream": 500},
+    )
     others = {
         "dna": ({k: mods[k] for k in ("rna", "dna")}, obs),
         "tracks": ({k: mods[k] for k in ("rna", "chromatin")}, obs),
