@@ -142,6 +142,7 @@ _SWITCH = _Kind("True or False", lambda v: isinstance(v, bool) or type(v).__name
 _PATH = _Kind("a path", lambda v: isinstance(v, str | os.PathLike) and str(v) != "")
 _LIST = _Kind("a list of names", _names)
 _NUMBERS = _Kind("a list of whole numbers", _several)
+_MAPPING = _Kind("a dictionary", lambda v: isinstance(v, Mapping))
 _TABLE = _Kind("a data frame", _called("DataFrame"))
 _KINDS = {
     "int": _WHOLE,
@@ -152,6 +153,8 @@ _KINDS = {
     **dict.fromkeys(("Path", "os.PathLike", "os.PathLike[str]"), _PATH),
     **dict.fromkeys(("Sequence[str]", "Iterable[str]", "list[str]"), _LIST),
     **dict.fromkeys(("Sequence[int]", "list[int]"), _NUMBERS),
+    "Sequence[GeneModel]": _Kind("a list of models", _several),
+    "Sequence[Axes]": _Kind("a list of axes", lambda v: _several(v) or hasattr(v, "flat")),
     "Sequence[float]": _Kind("a list of numbers", _several),
     "Sequence[str | os.PathLike]": _Kind("a list of paths", _several),
     "pd.DataFrame": _TABLE,
@@ -255,13 +258,30 @@ def _argument(name: str, parameter: inspect.Parameter) -> _Argument | None:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         return None
     text = parameter.annotation if isinstance(parameter.annotation, str) else ""
-    parts = [part.strip() for part in re.split(r"\|(?![^\[]*\])", text)]
+    parts = _parts(text)
     row = ROWS.get(name)
     if len(parts) and (literal := re.fullmatch(r"Literal\[(.*)\]", parts[0])):
         row, parts[0] = Choice(tuple(re.findall(r"'([^']*)'|\"[^\"]*\"", literal[1].replace('"', "'")))), "str"
-    if not text or any(part not in _KINDS for part in parts):
-        return None
-    return _Argument(tuple(_KINDS[part] for part in parts), row)
+    kinds = [_kind(part) for part in parts]
+    return None if None in kinds else _Argument(tuple(kinds), row)  # type: ignore[arg-type]
+
+
+def _parts(annotation: str) -> list[str]:
+    """Split an annotation at the bars that stand in no brackets."""
+    parts, depth = [""], 0
+    for letter in annotation:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "|" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _kind(part: str) -> _Kind | None:
+    if part == "dict" or part.startswith(("Mapping[", "dict[")):
+        return _MAPPING
+    return _KINDS.get(part)
 
 
 def _check(name: str, value: Any, argument: _Argument) -> Any:

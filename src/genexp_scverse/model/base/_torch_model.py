@@ -505,8 +505,10 @@ def check_devices(accelerator: str, devices: Any = "auto") -> None:
             msg = f"devices={devices!r} is not possible: give a number of devices, a list of their numbers, or 'auto'"
             raise InputError(msg)
         devices = int(parts[0]) if len(parts) == 1 else [int(p) for p in parts]
-    if devices == "auto":
+    if isinstance(devices, str):
         return
+    if not isinstance(devices, int):
+        devices = [int(d) for d in devices]
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not gpus and not mps)
     if isinstance(devices, list):
         fits = not on_cpu and len(devices) > 0 and all(0 <= d < there[accelerator] for d in devices)
