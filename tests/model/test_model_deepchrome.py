@@ -152,7 +152,7 @@ def test_few_bins_get_shorter_filters_and_the_log_says_so(n_bins, kernel, hidden
 def test_latent_is_the_last_hidden_layer():
     mdata = make_mdata()
     model = make_model("DeepChrome", mdata)
-    with pytest.raises(InputError, match="name one sample of A, B"):
+    with pytest.raises(InputError, match="there are several samples, A, B: name one"):
         model.get_latent_representation()
     latent = model.get_latent_representation(samples="A", key_added="X_deepchrome")
     np.testing.assert_array_equal(mdata["chromatin"].obsm["X_deepchrome"], latent)

@@ -487,7 +487,7 @@ def test_published_settings(genes, setting):
     ("hyper", "message"),
     [
         ({"mask": "fuzzy"}, "mask='fuzzy' is not known: choose one of soft, hard, none"),
-        ({"backbone": "rnn"}, "there is no backbone 'rnn': choose one of 'ssd', 'mamba', 'conv'"),
+        ({"backbone": "rnn"}, "there is no backbone 'rnn': it has 'ssd', 'mamba', 'conv'"),
         ({"resolution": 0}, "resolution=0 is not possible"),
         ({"prior_mean": 2.0}, "prior_mean=2.0 is not possible"),
         ({"backbone_settings": 3}, "backbone_settings=3 is no dictionary: give settings of the backbone 'ssd'"),

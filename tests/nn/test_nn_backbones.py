@@ -121,7 +121,7 @@ def test_dilated_layer_is_a_sum_over_positions():
 
 
 def test_what_does_not_fit_is_said():
-    with pytest.raises(InputError, match="there is no backbone 'lstm': choose one of 'ssd', 'mamba', 'conv'"):
+    with pytest.raises(InputError, match="there is no backbone 'lstm': it has 'ssd', 'mamba', 'conv'"):
         make_backbone("lstm", 8, 1)
     with pytest.raises(InputError, match="backbone 'mamba' has no setting 'chunk': it has 'd_state', 'conv', 'expand'"):
         make_backbone("mamba", 8, 1, chunk=4)

@@ -197,9 +197,9 @@ def test_what_cannot_be_is_said_before_anything_is_trained(mdata, caplog):
         ({"sizes": ()}, "sizes is empty"),
         ({"models": {}}, "models is empty"),
         ({"models": {"a": "Linear", "b": "Lineal"}}, "there is no model 'Lineal'"),
-        ({"models": {"a": {"model": "Linear", "depth": 3}}}, "Linear has no argument 'depth'"),
+        ({"models": {"a": {"model": "Linear", "depth": 3}}}, "there is no argument 'depth' of Linear"),
         ({"models": {"a": {"model": "Linear", "c": -1}}}, "c=-1 is not possible"),
-        ({"samples": ["C"]}, "sample 'C' has no tracks"),
+        ({"samples": ["C"]}, "there is no sample 'C' with tracks"),
         ({"split": "dev"}, "split='dev' is not known"),
     ):
         with pytest.raises(InputError, match=message):
