@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 
@@ -21,6 +23,8 @@ from genexp_scverse.io.plain_text import existing_file, with_home
 RAW = "none"
 _BALANCED = ("weight", "ICE", "KR", "SCALE", "VC_SQRT", "VC")
 _HDF5, _HIC = b"\x89HDF\r\n\x1a\n", b"HIC\x00"
+_PIXELS = 2**22
+"""Pixels looked at at once."""
 _KINDS = "a .cool, .mcool or .hic matrix, or loops in BEDPE"
 
 
@@ -129,8 +133,13 @@ def _read_matrix(
         if start.startswith(_HDF5):
             # a matrix is read in parts, which need not fit into memory together
             check_hdf5(path.partition("::")[0], in_memory=lambda name: False)
-        with open_matrix(path, resolution) as file:
-            return _tabled(file, path, normalization, wanted, max_distance, genes)
+        with open_matrix(path, resolution) as file, ThreadPoolExecutor(1) as beside:
+            # while the other process reads, this one looks at what it leaves out without a word
+            checked = beside.submit(_check_pixels, path, file.about) if start.startswith(_HDF5) else None
+            table = _tabled(file, path, normalization, wanted, max_distance, genes)
+            if checked is not None:
+                checked.result()
+            return table
     except InputError:
         raise
     except UNREADABLE as error:
@@ -184,6 +193,36 @@ def _tabled(
     )
     table.attrs.update(resolution=resolution, normalization=name)
     return table
+
+
+def _check_pixels(path: str, about: dict[str, Any]) -> None:
+    """Raise ValueError where pixels of a .cool are not in the order of its bins and index, or of bins there are not."""
+    name, _, place = path.partition("::")
+    with h5py.File(name, "r") as file:
+        root = file[place] if place else file
+        if "resolutions" in root:
+            root = root[f"resolutions/{about['resolution']}"]
+        resolution = int(about["resolution"])
+        n_bins = [-(-size // resolution) for size in about["chromosomes"].values()] if resolution else []
+        starts = np.concatenate([np.arange(n) * resolution for n in n_bins]) if n_bins else np.empty(0)
+        if not np.array_equal(root["bins/start"][:], starts):
+            msg = "its bins are not those of its chromosomes"
+            raise ValueError(msg)
+        one, two, n = root["pixels/bin1_id"], root["pixels/bin2_id"], root["pixels/count"].shape[0]
+        held = np.zeros(len(starts) + 1, np.int64)
+        square, last = root.attrs.get("storage-mode") == "square", 0
+        fits = one.shape == two.shape == (n,)
+        for at in range(0, n if fits else 0, _PIXELS):
+            a, b = (np.asarray(ids[at : at + _PIXELS], np.int64) for ids in (one, two))
+            fits &= bool(a[0] >= last and (np.diff(a) >= 0).all() and a[-1] < len(starts))
+            fits &= bool((b >= (0 if square else a)).all() and (b < len(starts)).all())
+            if not fits:
+                break
+            last = int(a[-1])
+            held[a[0] + 1 : last + 2] += np.bincount(a - a[0])
+        if not fits or not np.array_equal(root["indexes/bin1_offset"][:], np.cumsum(held)):
+            msg = "its pixels are not in the order of its bins and of its index"
+            raise ValueError(msg)
 
 
 def _fetched(

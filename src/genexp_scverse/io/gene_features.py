@@ -57,6 +57,9 @@ def read_gene_features(path: str | os.PathLike, *, columns: Sequence[str] | None
     table = read_table(Path(path), layout, what=_WHAT, text=[key])
     ids = table.pop(key).astype(object).str.strip()
     check_names(ids, "gene id", str(path))
+    if (nameless := (ids.isna() | (ids == "")).to_numpy()).any():
+        logger.info("%s: %d rows without a gene id are left out", path, int(nameless.sum()))
+        table, ids = table[~nameless], ids[~nameless]
     copies = is_par_copy(ids).to_numpy()
     table.index = pd.Index(strip_versions(ids), dtype=object, name="gene_id")
     table = table[~copies]

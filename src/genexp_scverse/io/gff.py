@@ -127,6 +127,8 @@ class _Reader:
         self.start_codons: dict[str, int] = {}
         self.attributes: set[str] = set()
         self.nameless: list[int] = []
+        self.named = False
+        """Whether a gene or transcript was met whose attributes name it."""
         self.seen = b"\0"
         """What marks the further lines of the gene or transcript that was met last, if no more of it is needed."""
 
@@ -230,7 +232,12 @@ class _Reader:
 
     def _gtf_record(self, role: str, place: dict, values: dict, number: int, text: str) -> None:
         gene, name = values.get("gene_id"), values.get("transcript_id")
-        if not gene and re.fullmatch(r"\s*[^\s;\"]+;?\s*", text):
+        if gene and '"' in gene:
+            msg = f"line {number} of {self.path} ends within quotes: the file is cut short, copy or download it again"
+            raise InputError(msg)
+        if gene and role in ("gene", "transcript"):
+            self.named = True
+        elif not gene and not self.named and re.fullmatch(r"\s*[^\s;\"]+;?\s*", text):
             # AUGUSTUS and BRAKER: the ninth column of genes and transcripts is the id alone
             gene = name = text.strip(" ;")
             if role == "transcript":

@@ -159,7 +159,7 @@ def read_intervals(path: str | os.PathLike) -> pd.DataFrame:
                 header = line.lstrip("#").split("\t")
             if not line.strip() or line.startswith(("#", "track", "browser")):
                 continue
-            fields = line.split("\t") if "\t" in line else line.split()
+            fields = [f.strip() for f in line.split("\t")] if "\t" in line else line.split()
             if not rows and not header and len(fields) > 1 and fields[1].strip().lower() in _HEADERS:
                 header = fields
                 continue

@@ -246,7 +246,7 @@ def _delimiter(lines: list[str]) -> str:
     """Tell the delimiter: it cuts most rows into as many fields, more than one, and the header into as many."""
     best, found = (False, False, 0, 0.0, False), "\t"
     for delimiter in _DELIMITERS:
-        header, *rows = [len(_split(line, delimiter)) for line in lines]
+        header, *rows = [len(_split(line, delimiter)) for line in lines or [""]]
         width, times = Counter(rows or [header]).most_common(1)[0]
         share = times / max(len(rows), 1)
         # R leaves out the name of the first column

@@ -50,7 +50,7 @@ def number(low: float = -math.inf, *, above: bool = False) -> Check:
     """Check for a finite number of at least `low`, or above it."""
 
     def check(value: Any) -> str:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e30
         fits = fits and (value > low if above else value >= low)
         where = "" if low == -math.inf else f" {'above' if above else 'of at least'} {low:g}"
         return "" if fits else f"a finite number{where}"
@@ -213,7 +213,7 @@ _SCALER = record(
     {
         "transform": one_of(*TRANSFORMS),
         "marks": list_of(text, distinct=True),
-        "divisors": list_of(number(0, above=True)),
+        "divisors": list_of(number(1e-20)),
         "reference": _SIDES,
         "knots": _SIDES,
     },
