@@ -145,7 +145,7 @@ def test_wrong_arguments_are_said():
         gx.tl.fixed_mask(mdata, "peaks", fraction=0.1)
     with pytest.raises(InputError, match="fraction is 0: give a share"):
         gx.tl.fixed_mask(mdata, "random", fraction=0)
-    with pytest.raises(InputError, match="there is no sample 'H1' in .*: it has 'K562'"):
+    with pytest.raises(InputError, match=r"there is no sample 'H1' in .*: it has 'K562'"):
         gx.tl.fixed_mask(mdata, "signal", sample="H1")
     with pytest.raises(InputError, match="no scores per position are stored as 'mask'"):
         gx.tl.fixed_mask(mdata, "random", like="mask")

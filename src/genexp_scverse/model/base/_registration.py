@@ -263,6 +263,12 @@ def track_positions(chromatin: AnnData, samples: list[str], marks: list[str], *,
         if not missing or (masked and len(missing) < len(marks)):
             continue
         shared = [m for m in marks if m not in missing]
+        if masked:
+            n = len(marks)
+            msg = (
+                f"sample {sample!r} lacks {n} of the {n} marks that the model reads ({some(marks, 6)}): choose another"
+            )
+            raise InputError(msg)
         ways = f"train with {_each('marks', shared)}, which it has, or " if shared else ""
         msg = (
             f"sample {sample!r} lacks {len(missing)} of the {len(marks)} marks that the model reads "
