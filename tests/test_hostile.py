@@ -12,6 +12,7 @@ import pickle
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -235,6 +236,11 @@ def zarr_metadata_of_great_depth(place):
     return reading(path)
 
 
+@refused("is damaged .a chunk of uns/planted is larger than what it unpacks to")
+def zarr_chunk_that_unpacks_to_megabytes(place):
+    return reading(with_array(place, zlib.compress(bytes(2**25), 9), compressor={"id": "zlib", "level": 9}))
+
+
 # HDF5
 
 
@@ -340,6 +346,38 @@ def hdf5_compressed_twice(place):
         space = h5py.h5s.create_simple((2**20,))
         h5py.h5d.create(file["uns"].id, b"planted", h5py.h5t.NATIVE_INT8, space, made)
         file["uns/planted"][:] = 0
+
+    return reading(with_dataset(place, plant))
+
+
+@refused("is damaged .the texts at byte .* do not follow each other")
+def hdf5_texts_without_end(place):
+    """A text of index 0 and length 0 in the first collection, which libhdf5 reads for ever."""
+    path = place.copy("m.h5mu")
+    content = bytearray(path.read_bytes())
+    first = content.index(b"GCOL") + 16
+    content[first : first + 16] = bytes(16)
+    path.write_bytes(content)
+    return reading(path)
+
+
+@refused("is damaged .the texts at byte .* do not follow each other")
+def hdf5_text_whose_length_is_almost_2_64(place):
+    path = place.copy("m.h5mu")
+    content = bytearray(path.read_bytes())
+    first = content.index(b"GCOL") + 16
+    content[first + 8 : first + 16] = (2**64 - 16).to_bytes(8, "little")
+    path.write_bytes(content)
+    return reading(path)
+
+
+@refused("is damaged .a chunk of /uns/planted takes .* bytes packed and 64 unpacked")
+def hdf5_chunk_that_unpacks_to_megabytes(place):
+    """A gzip bomb: libhdf5 unpacks all of a chunk, however small it is said to be."""
+
+    def plant(file):
+        dataset = file.create_dataset("uns/planted", (64,), "u1", chunks=(64,), compression="gzip")
+        dataset.id.write_direct_chunk((0,), zlib.compress(bytes(2**25), 9))
 
     return reading(with_dataset(place, plant))
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import mmap
 import os
 import stat
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from typing import Any
 import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o, h5r, h5t, h5z
+from scipy.sparse import csgraph, csr_array
 
 from genexp_scverse._errors import InputError
 
@@ -43,6 +46,9 @@ LARGEST_RATIO = 1100
 """Bytes that a stored byte may stand for: gzip reaches 1,032."""
 SMALL_BYTES = 2**28
 """Declared sizes up to this are believed whatever is stored."""
+_LARGE_BYTES = 2**20
+"""Values of a dataset that take this many bytes are not looked through for text."""
+_HEAP_HEADER = 16
 _DEEPEST = 64
 _LARGEST_METADATA = 2**28
 _METADATA = (".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json")
@@ -69,14 +75,18 @@ def check_hdf5(path: str | Path, *, in_memory: Callable[[str], bool] = lambda na
     path = Path(path)
     size = path.stat().st_size
     declared = needed = stored = 0
+    large: list[tuple[int, int]] = []
     with h5py.File(path, "r") as file:
         for name, dataset in _datasets(path, file.id, size):
             nbytes, held = _check_dataset(path, name, dataset, size)
             declared, stored = declared + nbytes, stored + held
             needed += nbytes if in_memory(name) else 0
+            places = _places(path, name, dataset)
+            large += places if held >= _LARGE_BYTES else []
     if stored > size:
         raise _damaged(path, f"its datasets take {stored:,} bytes and the file has {size:,}")
     _check_sizes(path, declared, needed, size)
+    _check_text(path, large)
 
 
 def check_zarr(path: str | Path, *, in_memory: Callable[[str], bool] = lambda name: True) -> None:
@@ -97,6 +107,8 @@ def check_zarr(path: str | Path, *, in_memory: Callable[[str], bool] = lambda na
     """
     path = Path(path)
     stored, found = 0, []
+    largest: dict[Path, int] = {}
+    limits: dict[Path, int] = {}
     for file, entry in _files(path):
         if not stat.S_ISREG(entry.st_mode):
             msg = (
@@ -108,17 +120,26 @@ def check_zarr(path: str | Path, *, in_memory: Callable[[str], bool] = lambda na
         # some file systems do not tell cases apart
         if file.name.lower() in _METADATA:
             found.append((file, entry.st_size))
+        else:
+            largest[file.parent] = max(entry.st_size, largest.get(file.parent, 0))
     own = [0, 0]
     for file, size in found:
         copied = [0, 0]
         for name, meta, consolidated in _array_metadata(_json(file, size), str(file.parent.relative_to(path))):
             _check_codecs(file, meta)
             nbytes = _array_bytes(meta, file)
+            folder = (file.parent if consolidated else path) / name[1:]
+            limits[folder] = min(_largest_chunk(meta, file), limits.get(folder, sys.maxsize))
             of = copied if consolidated else own
             of[0] += nbytes
             of[1] += nbytes if in_memory(name) else 0
         _check_sizes(path, copied[0], copied[1], stored)
     _check_sizes(path, own[0], own[1], stored)
+    for folder, size in largest.items():
+        # the chunks of an array may be in folders of its folder
+        array = next((each for each in (folder, *folder.parents) if each in limits), None)
+        if array is not None and size > limits[array]:
+            raise _damaged(path, f"a chunk of {array.relative_to(path)} is larger than what it unpacks to")
 
 
 @contextlib.contextmanager
@@ -249,6 +270,66 @@ def _check_dataset(path: Path, name: str, dataset: h5d.DatasetID, size: int) -> 
     return nbytes, held
 
 
+def _places(path: Path, name: str, dataset: h5d.DatasetID) -> list[tuple[int, int]]:
+    """Return the start of the values of a dataset in its file and their bytes, a pair for each chunk.
+
+    A packed chunk is unpacked as a whole, however small it is said to be, so it has to be smaller than that.
+    """
+    if (offset := dataset.get_offset()) is not None:
+        return [(offset, dataset.get_storage_size())]
+    found: list[tuple[int, int]] = []
+    made = dataset.get_create_plist()
+    if made.get_layout() == h5d.CHUNKED:
+        dataset.chunk_iter(lambda chunk: found.append((chunk.byte_offset, chunk.size)))
+        nbytes = math.prod(made.get_chunk()) * dataset.get_type().get_size()
+        if (largest := max((size for _, size in found), default=0)) > _packed_bytes(nbytes):
+            raise _damaged(path, f"a chunk of {name} takes {largest:,} bytes packed and {nbytes:,} unpacked")
+    return found
+
+
+def _packed_bytes(nbytes: int) -> int:
+    """Return the most that compression leaves of so many bytes: what cannot be packed grows a little."""
+    return nbytes + nbytes // 64 + 4096
+
+
+def _check_text(path: Path, large: list[tuple[int, int]]) -> None:
+    """Check the lists of texts that HDF5 follows without looking: a length of 0 keeps it in one place for ever.
+
+    Texts stand in global heap collections (HDF5 File Format Specification, III.E), which nothing lists: they are found
+    by their signature, in all of the file but the values of large datasets.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at, size = 0, len(data)
+        for start, held in [*sorted(large), (size, 0)]:
+            while (at := data.find(b"GCOL\x01", at, start)) >= 0:
+                length = int.from_bytes(data[at + 8 : at + 16], "little")
+                # the word in a text, or in numbers, does not have a length after it
+                if _HEAP_HEADER < length <= size - at and length % 8 == 0:
+                    if not _is_heap(np.frombuffer(data[at + _HEAP_HEADER : at + length], "<u8")):
+                        raise _damaged(path, f"the texts at byte {at:,} do not follow each other")
+                    at += length
+                else:
+                    at += 1
+            at = max(at, start + held)
+
+
+def _is_heap(words: np.ndarray) -> bool:
+    """Tell whether the objects of a collection fill it; each is its index, its bytes and its content, in words of 8."""
+    end = len(words)
+    index, nbytes = words[:-1] & 0xFFFF, words[1:]
+    following = np.arange(2, end + 1) + np.minimum((nbytes + 7) // 8, end).astype(np.int64)
+    # what is free has no index, counts its header and is the last
+    free = index == 0
+    is_last = free & (nbytes == (end - np.arange(end - 1)) * 8)
+    broken = ~is_last & (free | (nbytes > 8 * end) | (following > end))
+    following[is_last | broken] = end
+    following = np.append(following, [end, end]).astype(np.int32)
+    # from any place to the one that follows it: those on the way from the first
+    links = csr_array((np.ones(end + 1, bool), following, np.arange(end + 2, dtype=np.int32)))
+    reached = csgraph.breadth_first_order(links, 0, return_predecessors=False)
+    return not broken[reached[reached < end - 1]].any()
+
+
 def _check_type(path: Path, name: str, kind: Any) -> None:
     code = kind.get_class()
     if code == h5t.COMPOUND:
@@ -337,15 +418,38 @@ def _codecs(meta: Any) -> Iterator[str]:
 
 
 def _array_bytes(meta: dict, file: Path) -> int:
+    return math.prod(_lengths(meta.get("shape", ()), file)) * _item_bytes(meta.get("dtype", meta.get("data_type")))
+
+
+def _largest_chunk(meta: dict, file: Path) -> int:
+    """Return the most bytes that a file with a chunk may have; texts have no size that is said."""
     kind = meta.get("dtype", meta.get("data_type"))
+    grid = meta.get("chunk_grid")
+    grid = grid.get("configuration") if isinstance(grid, dict) else None
+    chunks = meta.get("chunks", grid.get("chunk_shape") if isinstance(grid, dict) else None)
+    if chunks is None or not _is_of_numbers(kind):
+        return sys.maxsize
+    nbytes = math.prod(_lengths(chunks, file)) * _item_bytes(kind)
+    # a shard lists its chunks, by 16 bytes each
+    return _packed_bytes(nbytes * (17 if "sharding_indexed" in _codecs(meta) else 1))
+
+
+def _is_of_numbers(kind: Any) -> bool:
     try:
-        shape = [int(n) for n in meta.get("shape", ())]
-        if any(n < 0 for n in shape):
+        return isinstance(kind, str) and np.dtype(kind).kind in "biufcSUV"
+    except TypeError:
+        return False
+
+
+def _lengths(value: Any, file: Path) -> list[int]:
+    try:
+        lengths = [int(n) for n in value]
+        if any(n < 0 for n in lengths):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         msg = f"{file} has an array without a shape: the store is damaged, copy or make it again"
         raise InputError(msg) from None
-    return math.prod(shape) * _item_bytes(kind)
+    return lengths
 
 
 def _item_bytes(kind: Any) -> int:

@@ -166,8 +166,10 @@ def check_names(names: Iterable[object], what: str, where: str) -> None:
     --------
     >>> check_names(["K562", "H1"], "sample", "the sheet")
     """
-    wrong = [name for name in map(str, names) if _CONTROL.search(name)]
-    if wrong:
+    texts = list(map(str, names))
+    # all at once: names are many, and seldom wrong
+    if _CONTROL.search(" ".join(texts)):
+        wrong = [name for name in texts if _CONTROL.search(name)]
         msg = (
             f"{where} has the {what} {some(map(ascii, wrong))} with control characters, which no table can hold: take "
             "them out"
