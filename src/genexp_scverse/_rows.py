@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from typing import Any
+from tokenize import TokenError
+from typing import IO, Any
 
 import numpy as np
 
@@ -214,3 +215,37 @@ def _chunk_rows(array: Any) -> int:
         return 1
     # dask lists the length of every chunk, h5py gives one length
     return int(np.ravel(chunks[0])[0])
+
+
+def npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the header of an array in numpy's format: shape, whether it is in Fortran's order, and type.
+
+    Raises
+    ------
+    ValueError
+        When it is damaged, of another version, or of an array of objects, whatever numpy itself raises then.
+
+    Examples
+    --------
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> np.save(file, np.zeros((2, 3), np.float32)), file.seek(0)
+    (None, 0)
+    >>> npy_header(file)
+    ((2, 3), False, dtype('float32'))
+    """
+    versions = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(stream)
+    if version not in versions:
+        msg = f"an array of the version {version} of the format"
+        raise ValueError(msg)
+    try:
+        shape, fortran, dtype = versions[version](stream)
+    # from its parser of Python literals
+    except (EOFError, MemoryError, RecursionError, SyntaxError, TypeError, TokenError) as error:
+        msg = f"a header that is none: {error}"
+        raise ValueError(msg) from error
+    if dtype.hasobject:
+        msg = "an array of objects"
+        raise ValueError(msg)
+    return shape, fortran, dtype

@@ -276,7 +276,9 @@ def test_arguments(files, store):
     with pytest.raises(gx.InputError, match="neither a FASTA file nor a sample sheet"):
         gx.io.write_genome(files / "g")
     for wrong in ({"bin_size": 0}, {"bin_size": 2.0}, {"dtype": "int8"}):
-        with pytest.raises(gx.InputError, match=r"bin_size is|dtype is int8: allowed are float32 and float16"):
+        with pytest.raises(
+            gx.InputError, match=r"bin_size=(0|2.0) is|dtype is int8: allowed are float32"
+        ):
             gx.io.write_genome(files / "g", fasta=files / "genome.fa", **wrong)
     with pytest.raises(gx.InputError, match="windows must be equally long"):
         store.codes("chr1", [0, 0], [5, 6])
@@ -333,7 +335,7 @@ def test_a_damaged_store_says_what_is_wrong(files, store, monkeypatch):
     codes.write_bytes(codes.read_bytes()[:10] + b"\0" * 200)
     check("is damaged")
     np.save(codes, np.array([print] * 600, dtype=object), allow_pickle=True)
-    check("holds object of shape")
+    check("is damaged .an array of objects.")
     codes.unlink()
     check("is missing")
     assert gx.io.read_genome(folder).chrom_sizes == store.chrom_sizes

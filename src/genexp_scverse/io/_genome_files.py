@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from genexp_scverse._errors import InputError
+from genexp_scverse._rows import npy_header
 
 MANIFEST, CODES, SIGNAL = "manifest.json", "codes", "signal"
 FORMAT, VERSION = "genexp_scverse genome", 1
@@ -68,10 +69,7 @@ def check_npy(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> int:
     again = "copy the genome store again, or make it with gx.io.write_genome"
     try:
         with path.open("rb") as file:
-            if np.lib.format.read_magic(file) != (1, 0):
-                msg = f"{path} is an array of another version: {again}"
-                raise InputError(msg)
-            found = np.lib.format.read_array_header_1_0(file)
+            found = npy_header(file)
             start, size = file.tell(), os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
         msg = f"{path} is missing: {again}"
@@ -79,9 +77,7 @@ def check_npy(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> int:
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror or error}): check that you may read it"
         raise InputError(msg) from error
-    except (ValueError, EOFError, SyntaxError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
+    except ValueError as error:
         msg = f"{path} is damaged ({' '.join(str(error).split())[:100]}): {again}"
         raise InputError(msg) from error
     if found != (shape, False, dtype):

@@ -79,9 +79,6 @@ def write_bigwig(
         msg = f"{path} is a {'folder' if path.is_dir() else 'pipe or device'}: give the name of a bigWig file"
         raise InputError(msg)
     check_apart(path, files_of(mdata))
-    if how not in ("max", "mean"):
-        msg = f'how is {how!r}: give "max" or "mean"'
-        raise InputError(msg)
     scores = scores_of(mdata, key, sample)
     places = places_of(mdata, scores.window)
     sizes = chrom_sizes(mdata)

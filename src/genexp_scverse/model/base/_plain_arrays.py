@@ -6,11 +6,12 @@ import contextlib
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from genexp_scverse._errors import InputError, some
+from genexp_scverse._rows import npy_header
 
 _MOST_MEMBERS = 1_000_000
 
@@ -60,7 +61,7 @@ def plain_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """Read a member in the format ``.npy``; raises ValueError where it holds objects or is not as long as it says."""
     with archive.open(name) as stream:
-        shape, fortran, dtype = _header(stream, name)
+        shape, fortran, dtype = npy_header(stream)
         start = stream.tell()
         n = int(np.prod(shape, dtype=object))
         if n * dtype.itemsize != archive.getinfo(name).file_size - start:
@@ -87,7 +88,7 @@ def read_npz(
         wrong += [k for k in there if k not in expected]
         for key in set(expected) & set(there):
             with archive.open(there[key]) as stream:
-                shape, _, dtype = _header(stream, key)
+                shape, _, dtype = npy_header(stream)
             wanted = expected[key]
             fits = len(shape) == len(wanted.shape) and dtype == wanted.dtype
             if not fits or any(w is not None and w != n for w, n in zip(wanted.shape, shape, strict=True)):
@@ -109,16 +110,3 @@ def check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     if wrong:
         msg = f"{path} holds values that are no finite numbers ({some(wrong)}): it is damaged, train the model again"
         raise InputError(msg)
-
-
-def _header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        msg = f"{name} is of another version of the format"
-        raise ValueError(msg)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
-    if dtype.hasobject:
-        msg = f"{name} holds objects"
-        raise ValueError(msg)
-    return shape, fortran, dtype
