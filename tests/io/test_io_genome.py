@@ -276,9 +276,7 @@ def test_arguments(files, store):
     with pytest.raises(gx.InputError, match="neither a FASTA file nor a sample sheet"):
         gx.io.write_genome(files / "g")
     for wrong in ({"bin_size": 0}, {"bin_size": 2.0}, {"dtype": "int8"}):
-        with pytest.raises(
-            gx.InputError, match=r"bin_size=(0|2.0) is|dtype is int8: allowed are float32"
-        ):
+        with pytest.raises(gx.InputError, match=r"bin_size=(0|2.0) is|dtype is int8: allowed are float32"):
             gx.io.write_genome(files / "g", fasta=files / "genome.fa", **wrong)
     with pytest.raises(gx.InputError, match="windows must be equally long"):
         store.codes("chr1", [0, 0], [5, 6])
