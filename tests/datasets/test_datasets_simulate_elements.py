@@ -143,7 +143,7 @@ def test_true_elements_and_decoys_differ_in_nothing_else(files, mdata):
 def test_wrong_counts_are_said(tmp_path):
     with pytest.raises(InputError, match="reach=4000 is too small: it has to be 5000 or more"):
         gx.datasets.simulate_elements(tmp_path, reach=4000)
-    with pytest.raises(InputError, match="seed=-1 is negative"):
+    with pytest.raises(InputError, match="seed=-1 is not possible"):
         gx.datasets.simulate_elements(tmp_path, seed=-1)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file is a file: give a directory"):

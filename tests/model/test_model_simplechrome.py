@@ -274,7 +274,7 @@ def test_reconstruction_is_stored_with_what_a_figure_needs(joint, shared):
     assert (said["sample"], list(said["marks"]), said["units"]) == ("B", MARKS, "scaled")
     with pytest.raises(InputError, match="would overwrite the signal"):
         joint.reconstruct(samples="A", key_added="bins")
-    with pytest.raises(InputError, match="there are several samples, A, B: name one"):
+    with pytest.raises(InputError, match="name one sample of A, B: reconstruct"):
         joint.reconstruct()
     with pytest.raises(InputError, match="units='counts' is not known"):
         joint.reconstruct(samples="A", units="counts")

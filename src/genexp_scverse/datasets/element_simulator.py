@@ -121,9 +121,6 @@ def simulate_elements(
         if value < least:
             msg = f"{name}={value} is too small: it has to be {least} or more."
             raise InputError(msg)
-    if seed < 0:
-        msg = f"seed={seed} is negative: it has to be 0 or more."
-        raise InputError(msg)
     directory = Path(directory)
     check_folder(directory)
     # a stream for each part: the control differs in the letters of the sites alone

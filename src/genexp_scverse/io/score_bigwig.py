@@ -69,6 +69,7 @@ def write_bigwig(
     >>> mdata.uns["chrom_sizes"] = pd.DataFrame({"chrom": ["chr1"], "size": [1000]})
     >>> mdata["chromatin"].obsm["mask"] = np.array([[0.5, 0.25, 0, 0]])
     >>> mdata["chromatin"].uns["mask"] = window
+    >>> gx.schema.name_axes(mdata, "mask")
     >>> path = tempfile.mkdtemp() + "/mask.bigWig"
     >>> gx.io.write_bigwig(mdata, path, key="mask")
     >>> pyBigWig.open(path).intervals("chr1")

@@ -72,6 +72,7 @@ def attention(
     >>> mdata["chromatin"].obsm["attentivechrome_bin_attention"] = np.array([[[0.75, 0.25]], [[0.5, 0.5]]])
     >>> mdata["chromatin"].obsm["attentivechrome_mark_attention"] = np.ones((2, 1))
     >>> mdata["chromatin"].uns["attentivechrome_attention"] = {"marks": ["H3K4me3"], "samples": ["sample"]}
+    >>> gx.schema.name_axes(mdata)
     >>> ax = gx.pl.attention(mdata, gene="a")
     >>> ax.get_images()[0].get_array()[0, :2].tolist()
     [1.5, 0.5]

@@ -64,6 +64,7 @@ def reconstruction(
     >>> mdata = gx.io.from_bins(np.ones((2, 1, 3)), genes=["a", "b"], marks=["H3K4me3"], sample="K562")
     >>> mdata["chromatin"].obsm["again"] = np.full((2, 1, 3), 0.5)
     >>> mdata["chromatin"].uns["again"] = {"sample": "K562", "marks": ["H3K4me3"], "units": "file"}
+    >>> gx.schema.name_axes(mdata, "again")
     >>> ax = gx.pl.reconstruction(mdata, "b", key="again")
     >>> ax.get_images()[0].get_array().tolist()
     [[1.0, 1.0, 1.0, None, 0.5, 0.5, 0.5]]

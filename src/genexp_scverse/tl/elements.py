@@ -104,6 +104,7 @@ def call_elements(
     >>> mdata = gx.io.from_bins(np.ones((2, 1, 4)), genes=["a", "b"], marks=["DNase"], obs=obs, window=window)
     >>> mdata["chromatin"].obsm["mask"] = np.array([[0.9, 0.7, 0, 0], [0.8, 0, 0, 0]])
     >>> mdata["chromatin"].uns["mask"] = window
+    >>> gx.schema.name_axes(mdata, "mask")
     >>> table = gx.tl.call_elements(None, mdata, key="mask", exclude_promoter=0)
     >>> table[["start", "end", "score", "gene_id", "distance"]].round(3).to_numpy().tolist()
     [[300, 500, 0.8, 'a', -1], [601, 701, 0.8, 'b', -101]]

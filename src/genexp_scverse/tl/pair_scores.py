@@ -135,6 +135,7 @@ def score_pairs(
     >>> mdata = gx.io.from_bins(np.ones((1, 1, 4)), genes=["a"], marks=["DNase"], obs=obs, window=window)
     >>> mdata["chromatin"].obsm["mask"] = np.array([[0.9, 0.2, 0, 0.4]])
     >>> mdata["chromatin"].uns["mask"] = window
+    >>> gx.schema.name_axes(mdata, "mask")
     >>> pairs = pd.DataFrame({"chrom": "chr1", "start": [310, 420, 5000], "end": [350, 460, 6000], "gene_id": "a",
     ...                       "regulated": [True, False, True]})
     >>> result = gx.tl.score_pairs(mdata, pairs, key="mask", n_bootstrap=0)
