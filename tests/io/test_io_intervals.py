@@ -108,6 +108,9 @@ def test_features_of_genes(tmp_path, caplog):
         gx.io.read_gene_features(written(tmp_path, "gene_id\tx\na\t1\nb\thigh\n", "f.tsv"))
     with pytest.raises(gx.InputError, match=r"no column of .* holds numbers"):
         gx.io.read_gene_features(written(tmp_path, "gene_id\tx\na\tq\n", "f.tsv"))
+    for value in ("1e39", "1e2147483648", "inf"):
+        with pytest.raises(gx.InputError, match=r"column 'x' of .* has 1 values that are infinite or too large .*'b'"):
+            gx.io.read_gene_features(written(tmp_path, f"gene_id\tx\na\t1\nb\t{value}\n", "f.tsv"))
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,7 @@ def test_features_of_genes(tmp_path, caplog):
             {"length": [900, 800], "percentage_gene_gc_content": [41.5, 40]},
         ),
         ("gene_id;half_life\ng1;1,5\ng2;2,25\n", None, {"half_life": [1.5, 2.25]}),
+        ("gene_id;half_life\ng1;1,5\n;3,5\ng2;2,25\n", None, {"half_life": [1.5, 2.25]}),
         ("gene_id\tstart\thalf_life\ng1\t100\t1.5\ng2\t200\t7\n", ["start"], {"start": [100, 200]}),
     ],
 )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from genexp_scverse._errors import InputError, some
@@ -40,7 +41,8 @@ def read_gene_features(path: str | os.PathLike, *, columns: Sequence[str] | None
     ------
     InputError
         When the file is missing or no table, a gene is there twice, no column holds numbers, a value of one that
-        does is none or may be one of two, or a column that is asked for is not there.
+        does is none, may be one of two, or is infinite or too large for float32, or a column that is asked for is not
+        there.
 
     Examples
     --------
@@ -57,9 +59,10 @@ def read_gene_features(path: str | os.PathLike, *, columns: Sequence[str] | None
     table = read_table(Path(path), layout, what=_WHAT, text=[key])
     ids = table.pop(key).astype(object).str.strip()
     check_names(ids, "gene id", str(path))
-    if (nameless := (ids.isna() | (ids == "")).to_numpy()).any():
-        logger.info("%s: %d rows without a gene id are left out", path, int(nameless.sum()))
-        table, ids = table[~nameless], ids[~nameless]
+    named = (ids.notna() & (ids != "")).to_numpy()
+    if not named.all():
+        logger.info("%s: %d rows without a gene id are left out", path, int((~named).sum()))
+        table, ids = table[named], ids[named]
     copies = is_par_copy(ids).to_numpy()
     table.index = pd.Index(strip_versions(ids), dtype=object, name="gene_id")
     table = table[~copies]
@@ -83,9 +86,18 @@ def read_gene_features(path: str | os.PathLike, *, columns: Sequence[str] | None
 
     def as_text() -> pd.DataFrame:
         text = read_table(Path(path), layout, what=_WHAT, text=layout.names)
-        return text[~copies].set_axis(table.index)
+        return text[named][~copies].set_axis(table.index)
 
     result = column_numbers(table, features, source=str(path), what="column", whole=False, as_text=as_text)
+    for name, column in result.items():
+        # models take float32
+        large = column[column.abs() > np.finfo(np.float32).max]
+        if len(large):
+            msg = (
+                f"column {name!r} of {path} has {len(large)} values that are infinite or too large for float32 (gene "
+                f"{large.index[0]!r}): give numbers below 3.4e38, or leave them empty"
+            )
+            raise InputError(msg)
     empty = [name for name in result if result[name].isna().all()]
     if len(empty) == result.shape[1]:
         msg = f"no column of {path} holds numbers (it has {some(layout.names, 6)}): give {_WHAT}"
