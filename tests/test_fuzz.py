@@ -1,4 +1,8 @@
-"""Damaged files of every format of text, a few of each, by the command that runs thousands, and of binary ones too."""
+"""Damaged files of every format of text, a few of each, by the command that runs thousands.
+
+Binary ones are left to the command: a matrix of contacts takes a process for each case. `test_hostile.py` has the
+hostile ones of every binary format.
+"""
 
 from __future__ import annotations
 
