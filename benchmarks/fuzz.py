@@ -535,6 +535,24 @@ def other_cool(path: Path) -> dict:
     return found
 
 
+def other_hic(path: Path) -> dict:
+    """Pixels as they were written, on the chromosomes that the header names: a bin ends where its chromosome does."""
+    data = path.read_bytes()
+    # a name that ends in 0 and 8 bytes of length, after "All"
+    at = data.index(b"All\0") + 12
+    found = {}
+    for bins in (range(11), range(11, 17)):
+        end = data.index(b"\0", at)
+        name, length = data[at:end].decode("utf-8"), int.from_bytes(data[end + 1 : end + 9], "little")
+        at = end + 9
+        for one, two, count in PIXELS:
+            if one in bins and two in bins and length > 1000 * (two - bins[0]):
+                starts = [1000 * (i - bins[0]) for i in (one, two)]
+                place = [str(v) for start in starts for v in (start, min(start + 1000, length))]
+                found[(name, *place)] = number(count)
+    return found
+
+
 def make_model(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         import genexp_scverse as gx
@@ -605,7 +623,7 @@ BINARY = [
     Format("h5ad", make_h5ad, read_expression, other=other_h5ad),
     Format("cool", make_cool, read_contacts, other=other_cool),
     Format("mcool", make_mcool, read_contacts, other=other_cool),
-    Format("hic", make_hic, read_contacts),
+    Format("hic", make_hic, read_contacts, other=other_hic),
     Format("DeepChrome", make_model("DeepChrome"), read_model),
     Format("Linear", make_model("Linear"), read_model),
     Format("RandomForest", make_model("RandomForest"), read_model),

@@ -439,7 +439,7 @@ def with_trees(place: Place, change: Callable[[np.ndarray], Any]) -> Path:
 NOT_PLAIN = r"weights\.npz does not hold plain arrays \(.*\): it is damaged or not from this package, and is not read"
 
 
-@refused(NOT_PLAIN.replace(".*", ".*conv.bias holds objects"))
+@refused(NOT_PLAIN.replace(".*", ".*conv.bias.npy: an array of objects"))
 def model_pickle_among_the_weights(place):
     objects = np.array([Touch(place.marker)], dtype=object)
     return loading(with_weights(place, lambda arrays: arrays.update({"conv.bias": objects})))
@@ -628,7 +628,7 @@ def skops_that_is_a_pickle(place):
     return loading(folder)
 
 
-@refused("classifier.skops does not hold plain arrays .*holds objects")
+@refused("classifier.skops does not hold plain arrays .*: an array of objects")
 def skops_array_of_objects(place):
     def change(tree, files):
         buffer = io.BytesIO()

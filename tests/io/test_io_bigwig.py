@@ -347,6 +347,24 @@ def test_damaged_index(made, tmp_path):
         check_bigwigs([path])
 
 
+@pytest.mark.parametrize(
+    ("at", "why"),
+    [
+        (48 + 4, "a block of its data is of a chromosome that it does not list"),
+        (48 + 2, "its index is empty and should have"),
+    ],
+)
+def test_index_that_does_not_fit_the_chromosomes(made, made_genes, tmp_path, at, why):
+    """The chromosome of the first block, and the number of blocks, in the leaf that is the whole index."""
+    raw = bytearray(made.read_bytes())
+    at += struct.unpack("<Q", raw[24:32])[0]
+    raw[at : at + 2] = b"\x09\x09" if "chromosome" in why else bytes(2)
+    path = tmp_path / "damaged.bw"
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=rf"damaged\.bw is damaged .{why}"):
+        bin_tracks(made_genes, [path], upstream=10, downstream=10, bin_size=20)
+
+
 def test_damaged_data(made, made_genes, tmp_path):
     raw = bytearray(made.read_bytes())
     data, index = struct.unpack("<QQ", raw[16:32])

@@ -155,13 +155,17 @@ class BigWig:
     def _blocks(self, chrom: int) -> np.ndarray:
         """Give the blocks of a chromosome, from left to right."""
         if self._index is None:
-            struct.unpack(_RTREE, self._at(self._index_at, 48))
+            n_blocks = struct.unpack(_RTREE, self._at(self._index_at, 48))[2]
             leaves = [
                 np.frombuffer(b"".join(items), _LEAF)
                 for leaf, items in self._nodes(self._index_at + 48, _LEAF.itemsize, _INNER.itemsize)
                 if leaf
             ]
             every = np.concatenate(leaves) if leaves else np.empty(0, _LEAF)
+            if n_blocks and not len(every):
+                raise self._damaged(f"its index is empty and should have {n_blocks:,} blocks")
+            if not np.isin(every["chrom"], list(self._ids.values())).all():
+                raise self._damaged("a block of its data is of a chromosome that it does not list")
             if (every["chrom"] != every["last"]).any():
                 raise self._damaged("a block of its data is of two chromosomes")
             if (every["offset"] > self._size).any() or (every["size"] > self._size - every["offset"]).any():
@@ -169,7 +173,7 @@ class BigWig:
             order = np.lexsort((every["start"], every["chrom"]))
             every = every[order]
             numbers, first = np.unique(every["chrom"], return_index=True)
-            self._index = dict(zip(numbers.tolist(), np.split(every, first[1:]), strict=True))
+            self._index = dict(zip(numbers.tolist(), np.split(every, first)[1:], strict=True))
         return self._index.get(chrom, np.empty(0, _LEAF))
 
     def _packed(self, blocks: np.ndarray):

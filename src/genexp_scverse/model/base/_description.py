@@ -7,6 +7,7 @@ dictionary of JSON and names what is wrong with it, and :meth:`Plain.to_json` gi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, get_type_hints
@@ -142,7 +143,8 @@ class Plain:
         if not isinstance(content, dict):
             msg = f"{cls.place} is no dictionary"
             raise InputError(msg)
-        hints = get_type_hints(cls, include_extras=True)
+        own: Any = cls
+        hints = _hints(own)
         fields = {f.name: f for f in dataclasses.fields(cls)}
         if unknown := [k for k in content if k not in fields]:
             msg = f"{cls.place} has the key {some([k[:50] for k in unknown])}, which this version does not know"
@@ -324,6 +326,12 @@ def check_kinds(defaults: dict[str, Any], hyperparameters: dict[str, Any]) -> No
         if isinstance(default, bool | str) and name != "model" and type(value) is not type(default):
             msg = f"{name}={_shown(value)} is not possible: it is a {'word' if isinstance(default, str) else 'switch'}"
             raise InputError(msg)
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """Types of a class, made of text once: that takes longer than all of the checks."""
+    return get_type_hints(cls, include_extras=True)
 
 
 def _shown(value: Any) -> str:

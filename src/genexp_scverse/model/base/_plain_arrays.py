@@ -6,7 +6,7 @@ import contextlib
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def plain_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """Read a member in the format ``.npy``; raises ValueError where it holds objects or is not as long as it says."""
     with archive.open(name) as stream:
-        shape, fortran, dtype = npy_header(stream)
+        shape, fortran, dtype = _header(stream, name)
         start = stream.tell()
         n = int(np.prod(shape, dtype=object))
         if n * dtype.itemsize != archive.getinfo(name).file_size - start:
@@ -69,6 +69,14 @@ def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
             raise ValueError(msg)
         array = np.frombuffer(bytearray(stream.read()), dtype, count=n)
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        return npy_header(stream)
+    except ValueError as error:
+        msg = f"{name}: {error}"
+        raise ValueError(msg) from error
 
 
 def read_npz(
@@ -88,7 +96,7 @@ def read_npz(
         wrong += [k for k in there if k not in expected]
         for key in set(expected) & set(there):
             with archive.open(there[key]) as stream:
-                shape, _, dtype = npy_header(stream)
+                shape, _, dtype = _header(stream, there[key])
             wanted = expected[key]
             fits = len(shape) == len(wanted.shape) and dtype == wanted.dtype
             if not fits or any(w is not None and w != n for w, n in zip(wanted.shape, shape, strict=True)):
