@@ -1,6 +1,6 @@
 # Every target is complete by itself: it makes the virtual environment where it is missing or out of date.
 #
-#   make test                  install, run the tests and the examples in the docstrings, report the coverage
+#   make test                  install, run the tests and the examples in the docstrings
 #   make demo                  install, simulate a small genome and run the whole path on it into ./demo
 #   make lint | docs | clean
 #
@@ -24,7 +24,7 @@ installed := $(VENV)/.installed-$(version)
 .NOTPARALLEL:
 
 test: $(installed)-test
-	$(bin)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term $(PYTEST_FLAGS)
+	$(bin)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_FLAGS)
 
 demo: $(installed)
 	$(bin)/genexp demo -o $(DEMO_DIR) $(DEMO_FLAGS)

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import gzip
 import logging
+import struct
 import sys
+import zlib
 
 import h5py
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import genexp_scverse as gx
 from genexp_scverse import InputError
 from genexp_scverse.io import read_contacts
+from genexp_scverse.io._hic_index import check_hic
 from genexp_scverse.io.loops import LOOP_FORMATS
 
 hictkpy = pytest.importorskip("hictkpy")
@@ -428,3 +431,80 @@ def test_hictkpy_missing_is_one_sentence(made, monkeypatch, write):
     with pytest.raises(InputError, match=r"needs hictkpy: install it by pip install 'genexp-scverse\[contacts\]'"):
         read_contacts(made / "raw.cool")
     assert len(read_contacts(write(BARE))) == 2
+
+
+def hic_of_version_8(counts: dict[tuple[int, int], int], dense: bool) -> bytes:
+    """Write counts of bins of 1 kb of one chromosome as https://github.com/aidenlab/hic-format/blob/master/HiCFormatV8.md."""
+    width, columns = 4, 8
+    grid: dict[int, list[tuple[int, int, int]]] = {}
+    for (x, y), count in counts.items():
+        grid.setdefault(y // width * columns + x // width, []).append((y, x, count))
+    head = b"HIC\0" + struct.pack("<iq", 8, 0) + b"hg19\0" + struct.pack("<i", 0)
+    head += struct.pack("<i", 2) + b"All\0" + struct.pack("<i", 30) + b"chr1\0" + struct.pack("<i", 30_000)
+    data, index = head + struct.pack("<iii", 1, 1000, 0), b""
+    for number, cells in sorted(grid.items()):
+        top, left = min(y for y, _, _ in cells), min(x for _, x, _ in cells)
+        block = struct.pack("<iiib", len(cells), left, top, 0)
+        if dense:
+            n_rows = max(y for y, _, _ in cells) - top + 1
+            values = np.full((n_rows, width), -32768, "<i2")
+            for y, x, count in cells:
+                values[y - top, x - left] = count
+            block += struct.pack("<bih", 2, values.size, width) + values.tobytes()
+        else:
+            rows = {y: [(x, c) for other, x, c in sorted(cells) if other == y] for y, _, _ in sorted(cells)}
+            block += struct.pack("<bh", 1, len(rows))
+            for y, row in rows.items():
+                block += struct.pack("<hh", y - top, len(row))
+                block += b"".join(struct.pack("<hh", x - left, count) for x, count in row)
+        packed = zlib.compress(block)
+        index += struct.pack("<iqi", number, len(data), len(packed))
+        data += packed
+    start = len(data)
+    data += struct.pack("<iii", 1, 1, 1) + b"BP\0" + struct.pack("<iffff", 0, 1, 1, 0, 0)
+    data += struct.pack("<iiii", 1000, width, columns, len(grid)) + index
+    footer, size = len(data), len(data) - start
+    data += struct.pack("<ii", 0, 1) + b"1_1\0" + struct.pack("<qi", start, size) + struct.pack("<iii", 0, 0, 0)
+    return data[:8] + struct.pack("<q", footer) + data[16:]
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_hic_of_version_8(tmp_path, dense):
+    counts = {(0, 0): 5, (1, 6): 7, (3, 7): 2, (9, 21): 4, (10, 21): 6, (12, 12): 3, (28, 29): 1}
+    path = tmp_path / "a.hic"
+    path.write_bytes(hic_of_version_8(counts, dense))
+    table = read_contacts(path)
+    assert [(r[1] // 1000, r[3] // 1000, r[5]) for r in rows(table)] == [(*k, v) for k, v in sorted(counts.items())]
+
+
+def test_no_damage_of_the_index_of_a_hic_loses_contacts(tmp_path):
+    """hictkpy leaves out, without a word, a block whose number is not that of its place."""
+    path = tmp_path / "a.hic"
+    rng = np.random.default_rng(0)
+    one = rng.integers(0, 9_000, 5_000)
+    pixels = np.unique(np.column_stack([one, np.minimum(one + rng.geometric(0.002, 5_000), 9_999)]), axis=0)
+    writer = hictkpy.hic.FileWriter(path, {"chr1": 10_000_000}, 1000)
+    writer.add_pixels_from_dict(columns([(*p, 3.0) for p in pixels.tolist()]))
+    writer.finalize()
+    assert len(read_contacts(path, max_distance=None)) == len(pixels)
+    data = path.read_bytes()
+    start = data.index(struct.pack("<iii", 1, 1, 1) + b"BP\0")
+    at = start + 15 + struct.calcsize("<iffffiii")
+    (n_blocks,) = struct.unpack_from("<i", data, at)
+    assert n_blocks > 9
+
+    def damaged(place: int) -> None:
+        path.write_bytes(data[:place] + bytes([data[place] ^ 2]) + data[place + 1 :])
+
+    # the number of blocks, and of each its number and its place
+    for place in [at, *(at + 4 + 16 * block + i for block in range(n_blocks) for i in range(12))]:
+        damaged(place)
+        with pytest.raises(ValueError, match="its index does not fit its contents"):
+            check_hic(path, 1000)
+    damaged(at + 4)
+    with pytest.raises(InputError, match=r"a\.hic cannot be read as a contact matrix \(its index does not fit"):
+        read_contacts(path)
+    # a length that is wrong is noticed by the checksum
+    damaged(at + 4 + 12)
+    with pytest.raises(InputError, match=r"a\.hic cannot be read as a contact matrix"):
+        read_contacts(path)

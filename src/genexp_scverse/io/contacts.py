@@ -14,6 +14,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, option, some
 from genexp_scverse._logging import logger
+from genexp_scverse.io._hic_index import check_hic
 from genexp_scverse.io._hictk_process import MatrixFile, open_matrix
 from genexp_scverse.io._untrusted import UNREADABLE, check_hdf5
 from genexp_scverse.io.chroms import match_chroms
@@ -135,10 +136,12 @@ def _read_matrix(
             check_hdf5(path.partition("::")[0], in_memory=lambda name: False)
         with open_matrix(path, resolution) as file, ThreadPoolExecutor(1) as beside:
             # while the other process reads, this one looks at what it leaves out without a word
-            checked = beside.submit(_check_pixels, path, file.about) if start.startswith(_HDF5) else None
+            if start.startswith(_HDF5):
+                checked = beside.submit(_check_pixels, path, file.about)
+            else:
+                checked = beside.submit(check_hic, path, int(file.about["resolution"]))
             table = _tabled(file, path, normalization, wanted, max_distance, genes)
-            if checked is not None:
-                checked.result()
+            checked.result()
             return table
     except InputError:
         raise
