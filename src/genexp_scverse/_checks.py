@@ -11,7 +11,7 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple, TypeVar
 
@@ -299,7 +299,7 @@ def _check(name: str, value: Any, argument: _Argument) -> Any:
         wrong = isinstance(argument.row, Choice) and value not in argument.row.known
     elif kind is _NUMBERS or kind.words == "a list of numbers":
         each = argument.row if isinstance(argument.row, Limit) else Limit(whole=kind is _NUMBERS)
-        few = value if isinstance(value, list | tuple) and len(value) <= 100 else ()
+        few = list(value) if isinstance(value, Collection) and len(value) <= 100 else ()
         wrong = name != "indices" and not all(each.holds(v) for v in few)
     else:
         wrong = False

@@ -125,3 +125,13 @@ def test_commands_leave_bins_in_the_file(path, tmp_path, monkeypatch):
     assert main(["evaluate", model, str(path), "-o", str(tmp_path / "t.tsv")]) == 0
     assert main(["predict", model, str(path), "-o", str(tmp_path / "p.tsv")]) == 0
     assert seen == [{"on_disk": True}] * 3
+
+
+def test_genes_in_another_order_than_those_of_the_modalities_are_refused(mdata, tmp_path):
+    path = tmp_path / "m.h5mu"
+    gx.io.write_mudata(mdata, path)
+    with h5py.File(path, "r+") as file:
+        file["obs/_index"][:] = file["obs/_index"][:][::-1]
+    for stays in (False, True):
+        with pytest.raises(InputError, match=r"m\.h5mu .*order"):
+            gx.io.read_mudata(path, on_disk=stays)

@@ -78,6 +78,9 @@ def _assembled(store: Any, large: Callable[[Any], Any]) -> MuData:
     obs = read_elem(store["obs"])
     with nothing_pulled():
         mdata = MuData(mods, axis=0)
+        if not mdata.obs_names.equals(obs.index):
+            msg = "obs does not list the genes of the modalities in their order"
+            raise ValueError(msg)
         for column in obs.columns:
             mdata.obs[column] = obs[column].array
     for slot in ("obsm", "obsp", "uns"):

@@ -224,9 +224,12 @@ def _referenced(path: Path, name: str, item: Any, size: int) -> Iterator[tuple[s
     for i in range(h5a.get_num_attrs(item)):
         attribute = h5a.open(item, index=i)
         kind = attribute.get_type()
+        nbytes = _count(attribute.get_space()) * kind.get_size()
+        if nbytes <= size and kind.get_class() in PLAIN_TYPES:
+            continue
         title = attribute.name.decode("utf-8", "replace")
         where = f"the attribute {title!r} of {name}"
-        if _count(attribute.get_space()) * kind.get_size() > size:
+        if nbytes > size:
             raise _damaged(path, f"{where} is larger than the file")
         if kind.get_class() == h5t.REFERENCE and title == "categories" and kind.equal(h5t.STD_REF_OBJ):
             value = np.empty((), h5py.ref_dtype)
@@ -299,35 +302,58 @@ def _check_text(path: Path, large: list[tuple[int, int]]) -> None:
     by their signature, in all of the file but the values of large datasets.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at, size = 0, len(data)
-        for start, held in [*sorted(large), (size, 0)]:
-            while (at := data.find(b"GCOL\x01", at, start)) >= 0:
-                length = int.from_bytes(data[at + 8 : at + 16], "little")
-                # the word in a text, or in numbers, does not have a length after it
-                if _HEAP_HEADER < length <= size - at and length % 8 == 0:
-                    if not _is_heap(np.frombuffer(data[at + _HEAP_HEADER : at + length], "<u8")):
-                        raise _damaged(path, f"the texts at byte {at:,} do not follow each other")
-                    at += length
-                else:
-                    at += 1
-            at = max(at, start + held)
+        heaps, held = [], 0
+        for at, length in _heaps(data, large):
+            heaps.append((at, np.frombuffer(data, "<u8", length // 8 - 2, at + _HEAP_HEADER).copy()))
+            held += length
+            if held > _LARGE_BYTES:
+                _check_heaps(path, heaps)
+                heaps, held = [], 0
+        if heaps:
+            _check_heaps(path, heaps)
 
 
-def _is_heap(words: np.ndarray) -> bool:
-    """Tell whether the objects of a collection fill it; each is its index, its bytes and its content, in words of 8."""
-    end = len(words)
-    index, nbytes = words[:-1] & 0xFFFF, words[1:]
-    following = np.arange(2, end + 1) + np.minimum((nbytes + 7) // 8, end).astype(np.int64)
+def _heaps(data: mmap.mmap, large: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Give the place and the bytes of every collection."""
+    at, size = 0, len(data)
+    for start, held in [*sorted(large), (size, 0)]:
+        while (at := data.find(b"GCOL\x01", at, start)) >= 0:
+            length = int.from_bytes(data[at + 8 : at + 16], "little")
+            # the word in a text, or in numbers, does not have a length after it
+            if _HEAP_HEADER < length <= size - at and length % 8 == 0:
+                yield at, length
+                at += length
+            else:
+                at += 1
+        at = max(at, start + held)
+
+
+def _check_heaps(path: Path, heaps: list[tuple[int, np.ndarray]]) -> None:
+    """Check that the objects of collections fill them; each is its index, its bytes and its content, in words of 8."""
+    # all at once, one after the other, each with a word of its own at its end
+    words = np.concatenate([np.append(heap, np.uint64(0)) for _, heap in heaps])
+    lengths = np.array([len(heap) + 1 for _, heap in heaps])
+    ends = np.cumsum(lengths) - 1
+    end = np.repeat(ends, lengths)
+    at = np.arange(len(words))
+    index, nbytes = words & 0xFFFF, np.append(words[1:], np.uint64(0))
+    following = at + 2 + np.minimum((nbytes + 7) // 8, len(words)).astype(np.int64)
     # what is free has no index, counts its header and is the last
     free = index == 0
-    is_last = free & (nbytes == (end - np.arange(end - 1)) * 8)
-    broken = ~is_last & (free | (nbytes > 8 * end) | (following > end))
-    following[is_last | broken] = end
-    following = np.append(following, [end, end]).astype(np.int32)
+    left = (end - at).astype(np.uint64)
+    is_last = free & (nbytes == left * 8)
+    broken = ~is_last & (free | (nbytes > 8 * left) | (following > end))
+    # no object begins in the last word of a collection
+    broken[ends], broken[ends - 1] = False, False
+    following = np.where(is_last | broken, end, following)
+    following[ends - 1] = ends
+    following[ends] = np.append(ends[:-1] + 1, ends[-1])
     # from any place to the one that follows it: those on the way from the first
-    links = csr_array((np.ones(end + 1, bool), following, np.arange(end + 2, dtype=np.int32)))
+    links = csr_array((np.ones(len(at), bool), following.astype(np.int32), np.arange(len(at) + 1, dtype=np.int32)))
     reached = csgraph.breadth_first_order(links, 0, return_predecessors=False)
-    return not broken[reached[reached < end - 1]].any()
+    if (wrong := reached[broken[reached]]).size:
+        heap = int(np.searchsorted(ends, wrong.min()))
+        raise _damaged(path, f"the texts at byte {heaps[heap][0]:,} do not follow each other")
 
 
 def _check_type(path: Path, name: str, kind: Any) -> None:

@@ -168,7 +168,7 @@ def check_names(names: Iterable[object], what: str, where: str) -> None:
     """
     texts = list(map(str, names))
     # all at once: names are many, and seldom wrong
-    if _CONTROL.search(" ".join(texts)):
+    if not (together := " ".join(texts)).isprintable() and _CONTROL.search(together):
         wrong = [name for name in texts if _CONTROL.search(name)]
         msg = (
             f"{where} has the {what} {some(map(ascii, wrong))} with control characters, which no table can hold: take "

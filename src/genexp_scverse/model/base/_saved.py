@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
+from torch.overrides import TorchFunctionMode
 
 from genexp_scverse._errors import InputError
 from genexp_scverse.model.base import _save
@@ -89,10 +90,11 @@ class SavedModel(RegisteredModel):
             msg = f"{directory} holds a {d.model}, not a {cls.__name__}: use gx.model.load"
             raise InputError(msg)
         try:
-            # what the files have to be is known from a network without memory, so that no giant one is made
-            with torch.device("meta"):
-                cls._described(d)._check_files(directory)
-            model = cls._described(d)
+            with _NothingDrawn():
+                # what the files have to be is known from a network without memory, so that no giant one is made
+                with torch.device("meta"):
+                    cls._described(d)._check_files(directory)
+                model = cls._described(d)
             model._restore(directory)
         except InputError:
             raise
@@ -124,6 +126,15 @@ class SavedModel(RegisteredModel):
         if not self.is_trained_:
             msg = f"this {type(self).__name__} is not trained: call model.train() first"
             raise InputError(msg)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leave parameters of a new network as they are: they are read from a file."""
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def as_history(columns: dict[str, list]) -> pd.DataFrame:
