@@ -57,7 +57,8 @@ _SCAFFOLD = re.compile(
     | _(random|alt|fix)$ | _hap\d* | _patch            # UCSC: unlocalised, alternative; HG1_PATCH
     | ^(CHR_)?(HSCHR|HG\d|MMCHR|MG\d)                  # Ensembl: alternative loci and patches
     | ^(NT|NW)_\d                                      # RefSeq contigs and scaffolds
-    | ^(?!CM\d)[A-Z]{2,6}\d{5,}(\.\d+)?$               # GenBank contigs: GL000192.1, KI270728.1, JH584304
+    | ^(?!(CM|CP|AE|AP|BK|LR|O[U-Z])\d)[A-Z]{2,6}\d{5,}(\.\d+)?$
+    # GenBank contigs: GL000192.1, KI270728.1, JH584304; not its chromosomes: CM000663, CP068277 of T2T-CHM13, OX
     | scaffold | contig | ^hs37d5$ | ^chrEBV$ | ^NC_007605
     """,
     re.VERBOSE | re.IGNORECASE,

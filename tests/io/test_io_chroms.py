@@ -111,8 +111,8 @@ def test_scaffolds(name):
     "name",
     [
         *map(str, range(1, 23)), "chr1", "chrX", "X", "Y", "chrM", "MT", "Mito", "I", "IV", "XVI",
-        "chrXIV", "2L", "3R", "NC_000001.11", "NC_001136.10", "CM000663.2", "Z", "W", "LG4", "Pt",
-        "Chr01", "chr2A", "Chromosome",
+        "chrXIV", "2L", "3R", "NC_000001.11", "NC_001136.10", "CM000663.2", "CP068277.2", "BK006935.2", "OX359157.1",
+        "Z", "W", "LG4", "Pt", "Chr01", "chr2A", "Chromosome",
     ],
 )  # fmt: skip
 def test_chromosomes(name):

@@ -322,6 +322,8 @@ def test_every_format_of_loops_knows_its_example(form, write):
         (LINE + "4\t0.002\n", {"strength": "8"}, 0.002),
         (LINE.replace("\t", " ") + "a 4\n", {}, 4),
         (LINE + "a\n", {}, 1),
+        # the index of pandas stands before the anchors
+        ("\tchrom1\tstart1\tend1\tchrom2\tstart2\tend2\tcount\n0\t" + LINE + "4\n", {}, 4),
     ],
 )
 def test_the_strength_of_loops(text, change, count, write):
@@ -331,6 +333,8 @@ def test_the_strength_of_loops(text, change, count, write):
 @pytest.mark.parametrize(
     ("text", "change", "said"),
     [
+        ("chr1\t100\t200\tchr1:500-600,4\t1\t.\n", {}, "line 1 of PATH has the positions '1', '.': they must be whole numbers"),
+        ("chr1\tx\t200\tchr1\t500\t600\n", {}, "line 1 of PATH has the positions 'x', '200': they must be whole numbers"),
         (LINE + "4\t0.002\n", {}, "has no header, and its columns from 7 on ('4\\t0.002') may be counts, scores or p-values: say which of them is the strength of a loop, as by strength=7"),
         (LINE + "70\n", {}, "as by strength=7"),
         (LINE + "a\t0.002\n", {}, "as by strength=7"),

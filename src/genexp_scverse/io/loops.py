@@ -30,8 +30,11 @@ class LoopFormat:
     """A small file of it, which the tests read."""
     middles: tuple[int, int] | None = None
     """Columns of the middles of the anchors, where the format has these for starts and ends."""
+    anchors: tuple[str, ...] | None = None
+    """Names, in small letters, of the columns of the anchors, where these are not the first six."""
 
 
+_BY_NAME = ("chrom1", "start1", "end1", "chrom2", "start2", "end2")
 _ANCHORS = "chr1\t100\t200\tchr1\t500\t600\t"
 LOOP_FORMATS = (
     LoopFormat(
@@ -71,6 +74,31 @@ LOOP_FORMATS = (
         "chrom1\tstart1\tend1\tchrom2\tstart2\tend2\tcount\tla_exp.donut.value\tla_exp.donut.qval\n"
         f"{_ANCHORS}4\t1.5\t0.001\n",
     ),
+    LoopFormat(
+        "interact of UCSC",
+        ("sourcechrom", "targetchrom", "value"),
+        "value",
+        "#chrom\tchromStart\tchromEnd\tname\tscore\tvalue\texp\tcolor\tsourceChrom\tsourceStart\tsourceEnd\tsourceName\t"
+        "sourceStrand\ttargetChrom\ttargetStart\ttargetEnd\ttargetName\ttargetStrand\n"
+        "chr1\t100\t600\ta\t500\t4\tK562\t0\tchr1\t100\t200\t.\t.\tchr1\t500\t600\t.\t.\n",
+        anchors=("sourcechrom", "sourcestart", "sourceend", "targetchrom", "targetstart", "targetend"),
+    ),
+    LoopFormat(
+        "ibed of CHiCAGO",
+        ("bait_chr", "otherend_chr", "n_reads"),
+        "n_reads",
+        "bait_chr\tbait_start\tbait_end\tbait_name\totherEnd_chr\totherEnd_start\totherEnd_end\totherEnd_name\tN_reads\t"
+        "score\nchr1\t100\t200\tTP53\tchr1\t500\t600\t.\t4\t5.5\n",
+        anchors=("bait_chr", "bait_start", "bait_end", "otherend_chr", "otherend_start", "otherend_end"),
+    ),
+    LoopFormat(
+        "promoter capture Hi-C",
+        ("baitchr", "oechr"),
+        None,
+        "baitChr\tbaitStart\tbaitEnd\tbaitID\tbaitName\toeChr\toeStart\toeEnd\toeID\toeName\tdist\tMon\tMac0\n"
+        "chr1\t100\t200\t1\tTP53\tchr1\t500\t600\t2\t.\t400\t5.5\t3\n",
+        anchors=("baitchr", "baitstart", "baitend", "oechr", "oestart", "oeend"),
+    ),
     *(
         LoopFormat(f"a column {name}", (name,), name, f"chr1\ts1\te1\tchr2\ts2\te2\t{name}\tpval\n{_ANCHORS}4\t0.01\n")
         for name in ("count", "counts", "observed", "o", "cc", "contactcount", "contact_count", "pets", "petcount")
@@ -88,8 +116,9 @@ LOOP_FORMATS = (
 def read_loops(path: str | Path, *, strength: str | int | None = None) -> tuple[pd.DataFrame, list[str]]:
     r"""Read loops within chromosomes.
 
-    Six columns are needed: chromosome, start and end of both anchors. Lines that start with ``#``, ``track`` or
-    ``browser`` are comments; a header is the line before the first loop, with or without ``#``.
+    Six columns are needed: chromosome, start and end of both anchors, the first six unless the header names them. Lines
+    that start with ``#``, ``track`` or ``browser`` are comments; a header is the line before the first loop, with or
+    without ``#``.
 
     Parameters
     ----------
@@ -120,6 +149,7 @@ def read_loops(path: str | Path, *, strength: str | int | None = None) -> tuple[
     [['1', 10, 20, 50, 60, 4.0]]
     """
     header: list[str] = []
+    columns: list[int] = []
     form: LoopFormat | None = None
     rows: list[tuple[str, int, int, int, int]] = []
     lines: list[list[str]] = []
@@ -130,24 +160,27 @@ def read_loops(path: str | Path, *, strength: str | int | None = None) -> tuple[
             if not line.strip() or line.startswith(("track", "browser")):
                 continue
             fields = line.lstrip("#").split("\t") if "\t" in line else line.lstrip("#").split()
-            named = len(fields) >= 6 and not is_position(fields[1])
+            named = len(fields) >= 6 and not any(map(is_position, fields))
             if line.startswith("#") or (named and not rows and not between and not unplaced):
                 if named:
                     header, form = [name.strip() for name in fields], _format(fields)
                 continue
-            if len(fields) < 6:
+            columns = columns or _anchor_columns(header, form)
+            if len(fields) <= max(columns):
                 msg = (
                     f"line {number} of {path} has {len(fields)} tab-separated columns ({first_line(raw)}): loops in "
-                    f"BEDPE need 6; give {_WHAT}"
+                    f"BEDPE need {1 + max(columns)}; give {_WHAT}"
                 )
                 raise InputError(msg)
-            first, second = _anchors(fields, form)
+            first, second = _anchors(fields, form, columns)
             if "." in (first[0], second[0]) or "-1" in (first[1], second[1]):
                 unplaced += 1
-            elif first[0] != second[0]:
-                between += 1
             else:
+                # also of what joins two chromosomes: it may be no loop at all
                 places = sorted((_anchor(first[1:], number, path), _anchor(second[1:], number, path)))
+                if first[0] != second[0]:
+                    between += 1
+                    continue
                 rows.append((first[0], *places[0], *places[1]))
                 lines.append(fields)
     for n, why in ((between, "join two chromosomes"), (unplaced, "lack an anchor")):
@@ -166,10 +199,16 @@ def _format(header: list[str]) -> LoopFormat | None:
     return next((form for form in LOOP_FORMATS if names.issuperset(form.told_by)), None)
 
 
-def _anchors(fields: list[str], form: LoopFormat | None) -> tuple[list[str], list[str]]:
+def _anchor_columns(header: list[str], form: LoopFormat | None) -> list[int]:
+    lower = [name.lower() for name in header]
+    names = form.anchors if form is not None and form.anchors is not None else _BY_NAME
+    return [lower.index(name) for name in names] if set(names) <= set(lower) else list(range(6))
+
+
+def _anchors(fields: list[str], form: LoopFormat | None, columns: list[int]) -> tuple[list[str], list[str]]:
     """Chromosome, start and end of both anchors; where only their middle is known, that base."""
     if form is None or form.middles is None:
-        return fields[:3], fields[3:6]
+        return [fields[i] for i in columns[:3]], [fields[i] for i in columns[3:]]
     ends = [str(int(fields[i]) + 1) if is_position(fields[i]) else fields[i] for i in form.middles]
     return [*fields[:2], ends[0]], [*fields[2:4], ends[1]]
 
