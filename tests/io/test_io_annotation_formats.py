@@ -167,6 +167,21 @@ NAMELESS = """
 1  x  exon  1101  1900  .  +  .  gene_id ""; transcript_id "unassigned_transcript_1";
 """
 
+SYMBOLS = """
+##gff-version 3
+chrI  SGD  gene  101  200  .  -  .  ID=YAL001C;Name=YAL001C;gene=TFC3
+I  WormBase  gene  101  200  .  -  .  ID=Gene:WBGene1;Name=WBGene1;locus=homt-1;biotype=protein_coding
+Chr1  Araport11  gene  101  200  .  -  .  ID=AT1G1;symbol=NAC1;Name=AT1G1;locus_type=protein_coding
+2L  VEuPathDB  protein_coding_gene  101  200  .  -  .  ID=AGAP1;Name=AGAP1;ebi_biotype=protein_coding
+2L  FlyBase  gene  101  200  .  -  .  ID=FBgn1;Name=w;gene_biotype=protein_coding
+"""
+GENEMARK = """
+scaf1  GeneMark.hmm3  gene  101  900  .  -  .  5_g
+scaf1  GeneMark.hmm3  transcript  101  900  .  -  .  5_t
+scaf1  GeneMark.hmm3  CDS  101  900  .  -  0  gene_id "5_g"; transcript_id "5_t";
+scaf1  AUGUSTUS  transcript  1001  1900  .  +  .  g9.t1
+"""
+
 # annotation: text, arguments, gene -> TSS (0-based), and what the log says of the rest
 ANNOTATIONS = {
     "UCSC": (UCSC, {}, {"TWIN": 1000, "FAR": 60499, "PAR": 89, "HLA": 20}, [
@@ -189,6 +204,8 @@ ANNOTATIONS = {
     "StringTie": (STRINGTIE, {}, {"S.1": 899, "S.3": 3000}, ["1 without a strand ('S.2')"]),
     "BRAKER": (BRAKER, {}, {"g1": 61409, "2_g": 70599, "g3": 80000}, ["the gene record (2 genes), the extent of the CDS (1 genes)"]),
     "BRAKER, longest": (BRAKER, {"tss_source": "longest"}, {"g1": 61409, "2_g": 70599, "g3": 80500}, []),
+    "BRAKER with transcripts of GeneMark": (GENEMARK, {}, {"5_g": 899, "g9": 1000}, ["kept 2 of 2 genes"]),
+    "BRAKER with transcripts of GeneMark, longest": (GENEMARK, {"tss_source": "longest"}, {"5_g": 899, "g9": 1000}, []),
     "reporters": (REPORTERS, {}, {"ENSG00000000001": 100, "eGFP": 0, "Cre": 699}, ["1 of other biotypes (none given 1: 'LacZ')"]),
     "gffread": (GFFREAD, {}, {"G1": 50, "G,2": 1499, "T4": 2499, "G5": 39}, []),
     "gffread, longest": (GFFREAD, {"tss_source": "longest"}, {"G1": 100, "G,2": 1499, "T4": 2499, "G5": 39}, []),
@@ -213,6 +230,40 @@ def test_annotations_of_many_sources(name, tmp_path, caplog):
     assert read_genes(path, **kwargs)["tss"].to_dict() == expected
     log = caplog.text.replace(str(path), "PATH")
     assert [text for text in said if text not in log] == []
+
+
+def test_the_name_of_a_gene_is_not_its_id_where_another_attribute_has_one(tmp_path):
+    path = tmp_path / "genes.gff3"
+    path.write_text(lines(SYMBOLS))
+    names = read_genes(path, biotypes=None)["gene_name"]
+    assert names.to_dict() == {"YAL001C": "TFC3", "WBGene1": "homt-1", "AT1G1": "NAC1", "AGAP1": "AGAP1", "FBgn1": "w"}
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("GeneID\tChr\tStart\tEnd\tStrand", "g1\tchr1\t101\t200\t+\ng2\tchr1\t301\t400\t-\n"),
+        ("Gene stable ID\tChromosome/scaffold name\tGene start (bp)\tGene end (bp)\tStrand\tGene name", "g1\t1\t101\t200\t1\tA\ng2\t1\t301\t400\t-1\tB\n"),
+        ("Gene stable ID,Chromosome/scaffold name,Transcription start site (TSS),Strand", "g1,1,101,1\ng2,1,400,-1\n"),
+        ('"","ensembl_gene_id","chromosome_name","start_position","end_position","strand"', '"1","g1","1",101,200,1\n"2","g2","1",301,400,-1\n'),
+        ('"","seqnames","start","end","width","strand","gene_id"', '"a","chr1",101,200,100,"+","g1"\n"b","chr1",301,400,100,"-","g2"\n'),
+        # a column of one's own is as the documentation says
+        ("GeneID\tChr\tStart\tEnd\tStrand\ttss", "g1\tchr1\t101\t200\t+\t100\ng2\tchr1\t301\t400\t-\t399\n"),
+        ("gene_id\tchrom\tStart\tEnd\tStrand", "g1\tchr1\t100\t200\t+\ng2\tchr1\t300\t400\t-\n"),
+    ],
+)  # fmt: skip
+def test_positions_of_tables_that_count_from_1_are_converted(header, rows, tmp_path):
+    path = tmp_path / "genes.txt"
+    path.write_text(f"{header}\n{rows}")
+    genes = read_genes(path)
+    assert genes["tss"].to_dict() == {"g1": 100, "g2": 399}
+    if "start" in genes:
+        assert genes[["start", "end"]].values.tolist() == [[100, 200], [300, 400]]
+    column = next(
+        (name for name in ("tss", "Transcription start site (TSS)") if name in re.split("[\t,]", header)), None
+    )
+    if column:
+        assert read_genes(path, tss_column=column)["tss"].to_dict() == {"g1": 100, "g2": 399}
 
 
 def test_names_and_places_of_genes_that_are_made(tmp_path):

@@ -15,17 +15,29 @@ from genexp_scverse.io.plain_text import first_line, is_position, open_text
 from genexp_scverse.io.tables import read_table, table_layout
 from genexp_scverse.io.written_numbers import to_numbers
 
-GENE_ID = ("gene_id", "ensembl_id", "ensembl_gene_id", "geneid", "gene", "name")
+GENE_ID = (
+    "gene_id", "ensembl_id", "ensembl_gene_id", "geneid", "gene stable id", "gene stable id version", "gene", "name",
+)  # fmt: skip
 _ALIASES = {
     "gene_id": GENE_ID,
-    "chrom": ("chrom", "chr", "chromosome", "seqname", "seqnames"),
-    "start": ("start", "chromstart", "gene_start", "txstart"),
-    "end": ("end", "stop", "chromend", "gene_end", "txend"),
+    "chrom": ("chrom", "chr", "chromosome", "seqname", "seqnames", "chromosome/scaffold name", "chromosome_name"),
+    "start": ("start", "chromstart", "gene_start", "txstart", "gene start (bp)", "start_position"),
+    "end": ("end", "stop", "chromend", "gene_end", "txend", "gene end (bp)", "end_position"),
     "strand": ("strand",),
-    "tss": ("tss",),
-    "gene_name": ("gene_name", "symbol", "gene_symbol", "genename"),
-    "gene_type": ("gene_type", "biotype", "gene_biotype"),
+    "tss": ("tss", "transcription start site (tss)", "transcription_start_site"),
+    "gene_name": ("gene_name", "symbol", "gene_symbol", "genename", "gene name", "external_gene_name", "hgnc_symbol"),
+    "gene_type": ("gene_type", "biotype", "gene_biotype", "gene type"),
 }
+_FROM_1 = {
+    "SAF": ("GeneID", "Chr", "Start", "End", "Strand"),
+    "featureCounts": ("Geneid", "Chr", "Start", "End", "Strand"),
+    "ranges of R": ("seqnames", "start", "end", "width"),
+    "BioMart": ("Chromosome/scaffold name", "Gene start (bp)"),
+    "BioMart (TSS)": ("Chromosome/scaffold name", "Transcription start site (TSS)"),
+    "biomaRt": ("chromosome_name", "start_position"),
+    "biomaRt (TSS)": ("chromosome_name", "transcription_start_site"),
+}
+"""Formats whose positions count from 1 and are closed, by names of columns that they have; none has a column tss."""
 _UNNAMED = ("", "Unnamed: 0")
 _TEXT = ("gene_id", "chrom", "strand", "gene_name", "gene_type")
 _STRANDS = {"1": "+", "+1": "+", "-1": "-"}
@@ -144,7 +156,7 @@ def read_bed(path: str | Path) -> pd.DataFrame:
 def read_gene_table(
     path: str | Path, *, tss_column: str | Sequence[str] | None, gene_id: str | None = None
 ) -> pd.DataFrame:
-    r"""Read a table of genes with a header.
+    r"""Read a table of genes with a header; the 1-based positions of BioMart, SAF and the ranges of R are converted.
 
     Parameters
     ----------
@@ -187,6 +199,9 @@ def read_gene_table(
         text.append(gene_id)
     table = read_table(path, layout, what="a table of genes", text=text)
     if columns["gene_id"] not in _UNNAMED:
+        if layout.names[0] == "" and not is_row_numbers("", table[""]):
+            logger.info("%s: names of rows are left out (%s)", path, some(table[""]))
+            table = table.drop(columns="")
         table = without_row_numbers(table, str(path))
     elif gene_id is None and is_row_numbers("", table[columns["gene_id"]]):
         msg = f"{path} lacks the column gene_id: it has {some(layout.names, 12)}, and numbers before them; add it"
@@ -209,11 +224,16 @@ def read_gene_table(
         if not given.all():
             logger.info("%d of %d genes of %s lack %r and keep their id", (~given).sum(), len(table), path, gene_id)
     table["strand"] = table["strand"].replace(_STRANDS)
+    wanted = [renamed.get(name, name) for name in wanted]
+    form = next((form for form, names in _FROM_1.items() if set(names) <= set(layout.names)), None)
+    if form is not None:
+        logger.info("%s: positions count from 1, as in %s, and are converted", path, form)
     sources = list(dict.fromkeys([*wanted, *(["tss"] if "tss" in columns else [])]))
     for name in dict.fromkeys([*sources, *(n for n in ("start", "end") if n in columns)]):
         positions = _positions(table[name], table["gene_id_version"], path)
         if name in ("start", "end", "tss"):
-            table[name] = positions
+            one_based = form is not None and name != "end" and columns[name] != "tss"
+            table[name] = positions - int(one_based)
     tss = pd.Series(np.nan, index=table.index)
     chosen = pd.Series("start and end by strand", index=table.index)
     for name in sources:

@@ -31,8 +31,8 @@ _TRANSCRIPT = re.compile(r"(transcript|RNA)$|^pseudogene$")
 """Features of GTF that are transcripts, and of GFF3 that are transcripts also without a parent."""
 _MANY = {"tag", "db_xref", "Dbxref", "Parent"}
 """Attributes that stand once for every value; of others that stand twice the first counts."""
-_NAMES = ("gene_name", "Name", "gene", "gene_symbol")
-_KINDS = ("gene_type", "gene_biotype", "biotype", "locus_type")
+_NAMES = ("gene_name", "Name", "gene", "gene_symbol", "symbol", "locus")
+_KINDS = ("gene_type", "gene_biotype", "biotype", "locus_type", "ebi_biotype")
 _CANONICAL = ("MANE_Select", "Ensembl_canonical", "RefSeq_Select", "appris_principal_1", "appris_principal")
 _APART = 100_000
 """Bases between transcripts of one gene beyond which they are copies of it: within a gene they overlap or lie near."""
@@ -242,6 +242,9 @@ class _Reader:
             gene = name = text.strip(" ;")
             if role == "transcript":
                 gene = name.rpartition(".")[0] or name
+                above = self.genes[-1] if self.genes else place
+                if gene not in self.known and "key" in above and _lies_in(place, above):
+                    gene = above["key"]  # of GeneMark: 5_t of 5_g
         if not gene and name and role != "gene":
             latest = self.latest.get((name, place["chrom"]))
             gene = latest.gene if latest else None
@@ -324,9 +327,11 @@ class _Reader:
             plain = f"{plain}.{version}"
         xref = re.search(r"GeneID:(\d+)", values.get("Dbxref", "") + "," + values.get("db_xref", ""))
         kind = next((values[k] for k in _KINDS if values.get(k)), "")
+        # SGD, TAIR and WormBase have the id as Name, and the name elsewhere
+        called = [values[n] for n in names if values.get(n)]
         return {
             "gene_id_version": plain if self.gene_id is None else values.get(self.gene_id) or plain,
-            "gene_name": next((values[n] for n in names if values.get(n)), ""),
+            "gene_name": next((n for n in called if n != plain), called[0] if called else ""),
             "gene_type": kind or _kind_of(values["feature"]),
             "entrez": xref.group(1) if xref else "",
             "typed": bool(kind),
@@ -447,6 +452,11 @@ def _places(transcripts: list[_Transcript]) -> list[list[_Transcript]]:
         groups[-1].append(transcript)
         end = max(end, transcript.end)
     return sorted(groups, key=lambda group: min(t.line for t in group))
+
+
+def _lies_in(place: dict[str, Any], gene: dict[str, Any]) -> bool:
+    same = all(place[key] == gene[key] for key in ("chrom", "strand"))
+    return same and gene["start"] <= place["start"] and place["end"] <= gene["end"]
 
 
 def _unquoted(value: bytes) -> str:
