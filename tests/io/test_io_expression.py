@@ -142,6 +142,8 @@ def numbers(n, first=1):
         ({"A_TPM": [1.5, 7], "K562": [3, 4]}, "'A_TPM'", "columns=['K562']"),
         ({"A_TPM": [1.5, 7], "A_fpkm": [3, 4], "A_cpm": [3, 4]}, "'A_TPM', 'A_fpkm', 'A_cpm'", "columns=['A_TPM']"),
         ({"ncbi.nr": numbers(1000, 7105), "K562": [0.5] * 1000}, "'ncbi.nr'", "columns=['K562']"),
+        ({"Copies": [1, 1], "K562/ cage TPM": [3, 4], "note": [np.nan] * 2}, "'K562/ cage TPM'", "columns=['Copies']"),
+        ({"note": [np.nan] * 2, "A_TPM": [3, 4]}, "'A_TPM'", "columns=['A_TPM']"),
     ],
 )
 def test_what_cannot_be_told_is_asked(write, frame, doubtful, fix):
@@ -160,6 +162,37 @@ def test_what_cannot_be_told_is_asked(write, frame, doubtful, fix):
             assert message(source, unit).endswith(
                 "as in --columns " + fix[len("columns=[") : -1].replace("'", "").replace(" ", "")
             )
+
+
+def test_columns_of_the_unit_are_advised(fails):
+    text = "gene_id\tCopies\tK562/ FPKM\tH1/ FPKM\ng1\t1\t5.5\t3\ng2\t1\t0\t3\n"
+    assert fails(text, unit="fpkm").endswith("as in columns=['K562/ FPKM', 'H1/ FPKM']")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"Gene\tGene name\tTissue\tTPM\tnTPM\n{G}003\tTSPAN6\tliver\t3\t1.5\n{G}003\tTSPAN6\tbrain\t2\t7\n",
+            "PATH has a row for each gene and Tissue ('liver', 'brain'): give a column for each, as by pivot(index='Gene', "
+            "columns='Tissue', values='TPM') of pandas",
+        ),
+        (
+            ",TSPAN6 (7105),TNMD (64102)\nACH-001113,4.33,0\nACH-001289,4.5,0.58\n",
+            "PATH has gene ids where samples belong ('TSPAN6 (7105)', 'TNMD (64102)'): give genes in rows (.T turns it)",
+        ),
+        # cells of one gene in several rows, and replicates in brackets, are neither
+        ("gene_id\tremark\tK562\ng1\ta\t1\ng1\ta\t2\ng2\tb\t3\n", "1 gene ids of PATH occur more than once ('g1'): keep or sum"),
+    ],
+)  # fmt: skip
+def test_tables_of_another_shape(fails, text, said):
+    assert fails(text, unit="log").startswith(said)
+
+
+def test_ids_that_a_spreadsheet_made_dates(write, caplog):
+    text = "gene\tK562 (1)\n" + "".join(f"{name}\t30\n" for name in ("1-Mar", "Sep-02", "sep-1", "NKX2-5", "TP53"))
+    assert len(read_expression(write(text), unit="tpm")) == 5
+    assert "2 gene ids are dates ('1-Mar', 'Sep-02'), as a spreadsheet makes of names such as MARCH1" in caplog.text
 
 
 def test_columns_that_are_not_there(write):
@@ -210,14 +243,16 @@ def test_rows_that_are_no_genes_are_left_out_and_counted(write, caplog):
     caplog.set_level(logging.INFO)
     rows = [
         "N_unmapped", "N_multimapping", "N_noFeature", "N_ambiguous", "__no_feature", "__alignment_not_unique",
-        "ERCC-00002", "gSpikein_ERCC-00003", "", "ENSG00000182378.15_PAR_Y", "ENSGR0000182378.8",
+        "ERCC-00002", "gSpikein_ERCC-00003", "", "no_feature", "too_low_aQual", "_total_no_feature", "ENSG00000182378.15_PAR_Y", "ENSGR0000182378.8",
     ]  # fmt: skip
     genes = ["ENSG00000182378.15", "ERCC1", "NA", "15S_rRNA", "YDL247W-A", "AC012.1", "007"]
     text = "gene_id\tK562\n" + "".join(f"{name}\t{i}\n" for i, name in enumerate([*rows, *genes]))
     expression = read_expression(write(text), unit="counts")
     assert expression.index.tolist() == ["ENSG00000182378", *genes[1:]]
-    assert expression["K562"].tolist() == [11, 12, 13, 14, 15, 16, 17]
-    assert "9 rows that are no genes are left out ('N_unmapped', 'N_multimapping', 'N_noFeature', ... (9" in caplog.text
+    assert expression["K562"].tolist() == [14, 15, 16, 17, 18, 19, 20]
+    assert (
+        "12 rows that are no genes are left out ('N_unmapped', 'N_multimapping', 'N_noFeature', ... (12" in caplog.text
+    )
     assert (
         "2 copies on chrY of pseudo-autosomal genes are left out ('ENSG00000182378.15_PAR_Y', 'ENSGR0000182378.8')"
     ) in caplog.text
@@ -305,6 +340,7 @@ def test_logs_of_a_known_format_and_columns_of_it(write):
     [
         ("quant.sf", "Name\tLength\tEffectiveLength\tTPM\tNumReads\nENST00000456328.2\t9\t8\t7\t6\n"),
         ("abundance.tsv", "target_id\tlength\teff_length\test_counts\ttpm\nNM_000014.6\t9\t8\t7\t6\n"),
+        ("abundance.tsv", "target_id\tlength\teff_length\test_counts\ttpm\nFBtr0070000\t9\t8\t7\t6\n"),
         (
             "isoforms.fpkm_tracking",
             "tracking_id\tclass_code\tnearest_ref_id\tgene_id\tgene_short_name\ttss_id\tlocus\tlength\tcoverage\tFPKM\t"

@@ -95,7 +95,8 @@ def choose(
     if len(samples) > 1:
         doubtful += [n for n in samples.values() if n not in wanted and (is_summary(n) or _like_ids(table[n]))]
     if doubtful and not set(wanted) & set(samples):
-        sure = [name for name in candidates if name not in doubtful] or doubtful[:1]
+        of_unit = [name for name in doubtful if unit and (quantity_of(name) or ("",))[0] == unit.lower()]
+        sure = of_unit or [n for n in candidates if n not in doubtful and table[n].notna().any()] or doubtful[:1]
         msg = (
             f"{source} has columns of which it is not clear whether they are samples ({some(doubtful, 6)}): name those "
             f"that are, as in {option('columns', _Names(sure[:3]))}"

@@ -19,7 +19,7 @@ WHAT = "a table of expression (genes in rows, samples in columns)"
 ANY = "(.+)"
 """Pattern of a sample of any name: every column that does not describe genes."""
 _LINES = 10
-_TRANSCRIPT = re.compile(r"(?:ENS[A-Z]*T\d{6,}|[NX][MR]_\d+|TCONS_\d+)")
+_TRANSCRIPT = re.compile(r"(?:ENS[A-Z]*T\d{6,}|[NX][MR]_\d+|TCONS_\d+|FBtr\d{7})")
 
 
 @dataclass(frozen=True)

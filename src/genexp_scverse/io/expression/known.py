@@ -218,6 +218,45 @@ FORMATS: tuple[Format, ...] = (
         note="`genes.fpkm_table`",
     ),
     Format(
+        "Cuffnorm, counts",
+        {"counts": ANY},
+        Example(
+            "genes.count_table",
+            "tracking_id\tq1_0\tq1_1\nX1\t5.5\t4\nX2\t0\t1\n",
+            ["X1", "X2"],
+            {"counts": {"q1_0": [5.5, 0], "q1_1": [4, 1]}},
+        ),
+        header=("tracking_id",),
+        file=r"count_table",
+        fractions=True,
+        note="`genes.count_table`",
+    ),
+    Format(
+        "Cuffdiff, comparisons",
+        {},
+        Example(
+            "gene_exp.diff",
+            "test_id\tgene_id\tgene\tlocus\tsample_1\tsample_2\tstatus\tvalue_1\tvalue_2\tp_value\n"
+            "X1\tX1\tTSPAN6\tX:1-9\tq1\tq2\tOK\t5.5\t0\t0.01\n",
+            [],
+            {},
+        ),
+        header=("test_id", "sample_1", "sample_2", "value_1", "value_2"),
+        refused="compares samples by twos: give genes.fpkm_tracking",
+    ),
+    Format(
+        "Cuffdiff, replicates",
+        {},
+        Example(
+            "genes.read_group_tracking",
+            "tracking_id\tcondition\treplicate\traw_frags\tFPKM\tstatus\nX1\tq1\t0\t10\t5\tOK\nX1\tq1\t1\t12\t6\tOK\n",
+            [],
+            {},
+        ),
+        header=("tracking_id", "condition", "replicate", "FPKM"),
+        refused="has a row per gene and replicate: give genes.fpkm_tracking, or genes.fpkm_table of Cuffnorm",
+    ),
+    Format(
         "STAR counts of the GDC",
         {"tpm": "tpm_unstranded", "fpkm": "fpkm_unstranded", "counts": "unstranded"},
         Example(
@@ -247,6 +286,28 @@ FORMATS: tuple[Format, ...] = (
         header=("Geneid", "Chr", "Start", "End", "Strand", "Length"),
         fractions=True,
         note="fractions with `--fraction`",
+    ),
+    Format(
+        "featureCounts, summary",
+        {},
+        Example("counts.txt.summary", "Status\ta.bam\tb.bam\nAssigned\t9\t8\nUnassigned_Unmapped\t1\t0\n", [], {}),
+        header=("Status",),
+        tells=lambda head: any(line.startswith("Assigned\t") for line in head.lines),
+        refused="is the summary of featureCounts, which has no genes: give the table beside it, without .summary",
+    ),
+    Format(
+        "QoRTs",
+        {"counts": "COUNT"},
+        Example(
+            "K562/QC.geneCounts.txt",
+            f"GENEID\tCOUNT\tCOUNT_CDS\tCOUNT_UTR\tCOUNT_AMBIG_GENE\n{_G1}\t30\t20\t10\t0\n{_G2}\t0\t0\t0\t1\n"
+            "_total_no_feature\t7\t0\t0\t0\n",
+            [_G1, _G2],
+            {"counts": {"K562": [30, 0]}},
+        ),
+        header=("GENEID", "COUNT", "COUNT_CDS", "COUNT_UTR"),
+        suffix=r"(^|[._-])QC\.geneCounts\.txt|\.(tsv|txt|csv|tab)",
+        note="`QC.geneCounts.txt`",
     ),
     Format(
         "STAR",

@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _LEVELS = tuple(unit for unit in UNITS if unit != "label")
-# HTSeq, STAR, spike-ins of ERCC and ENCODE, rows without id
-_NO_GENE = r"^(?:__\w+|N_(?:unmapped|multimapping|noFeature|ambiguous)|ERCC-\d+|gSpikein_.*|phiX.*|nan|)$"
+# HTSeq, also before 0.6, QoRTs, STAR, spike-ins of ERCC and ENCODE, rows without id
+_NO_GENE = (
+    r"^(?:__\w+|no_feature|ambiguous|too_low_aQual|not_aligned|alignment_not_unique|_total_\w+|"
+    r"N_(?:unmapped|multimapping|noFeature|ambiguous)|ERCC-\d+|gSpikein_.*|phiX.*|nan|)$"
+)
+# what a spreadsheet makes of MARCH1 and SEPT2; sep-1 is a gene of worms
+_DATE = r"(?:\d{1,2}-(?:Mar|Sep|Sept|Dec|Oct)|(?:Mar|Sep|Sept|Dec|Oct)-\d{1,2})"
 # below this many genes a table may well be a choice of genes with low values
 _ENOUGH = 100
 
@@ -191,6 +196,13 @@ def _genes(raw: Raw) -> tuple[np.ndarray, pd.Index]:
         if dropped.any():
             shown = some(ids[dropped].unique())
             logger.info("%s: %d %s are left out (%s)", raw.name, int(dropped.sum()), what, shown)
+    dates = ids[ids.str.fullmatch(_DATE).astype(bool)]
+    if len(dates):
+        logger.warning(
+            "%s: %d gene ids are dates (%s), as a spreadsheet makes of names such as MARCH1 and SEPT2: take the table "
+            "as it was before",
+            *(raw.name, len(dates), some(dates.unique())),
+        )
     keep = np.asarray(~no_gene & ~par)
     if not keep.any():
         msg = f"no gene is left of the {len(ids)} rows of {raw.name} ({some(ids)}): give gene ids in the first column"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,14 @@ from genexp_scverse._logging import logger
 from genexp_scverse.io.expression.columns import Columns, choose, chosen, column_numbers
 from genexp_scverse.io.expression.formats import WHAT, Format, Head, read_head
 from genexp_scverse.io.expression.known import FORMATS
-from genexp_scverse.io.gene_columns import KINDS, is_row_numbers, kind_of, plain_name
+from genexp_scverse.io.gene_columns import KINDS, is_row_numbers, kind_of, plain_name, quantity_of
 from genexp_scverse.io.ids import looks_ensembl
 from genexp_scverse.io.plain_text import first_line, with_home
 from genexp_scverse.io.tables import Layout, read_table
 from genexp_scverse.io.written_numbers import like_a_number, to_numbers
 
+_OF_DEPMAP = re.compile(r"\S+ \((?:\d{3,}|ENSG\d+)\)")
+"""A gene as DepMap and CCLE name columns by: TSPAN6 (7105)."""
 _PLAIN_FILE = "a table of genes x samples"
 
 
@@ -219,6 +222,7 @@ def _from_file(path: Path, asked: Asked) -> Raw:
     if is_row_numbers(ids, to_numbers(values[ids])) and len(values) > 1:
         ids = _other_ids(head, values, ids)
         values = read_table(path, head.layout, what=WHAT, text=[ids], single=True)
+    _check_wide(path, ids, values)
     values = values.set_index(ids)
     _check_orientation(str(path), values)
     if asked.columns is not None:
@@ -374,13 +378,29 @@ def _check_unique(source: str, names: list[str]) -> None:
 
 
 def _check_orientation(name: str, values: pd.DataFrame) -> None:
-    columns = [looks_ensembl(column) for column in values.columns]
+    columns = [looks_ensembl(column) or _OF_DEPMAP.fullmatch(column) is not None for column in values.columns]
     rows = [looks_ensembl(str(row)) for row in values.index[:100]]
     if columns and np.mean(columns) > 0.5 and not any(rows):
         is_anndata = name == "the AnnData" or name.endswith(".h5ad")
         held = "genes in .var and samples in .obs" if is_anndata else "genes in rows"
         msg = f"{name} has gene ids where samples belong ({some(values.columns)}): give {held} (.T turns it)"
         raise InputError(msg)
+
+
+def _check_wide(path: Path, ids: str, table: pd.DataFrame) -> None:
+    """Refuse a row for each gene and sample, as the Human Protein Atlas has them."""
+    if len(table) < 1.5 * table[ids].nunique():
+        return
+    for name in table.columns.drop(ids):
+        is_sample = not _is_numeric(table[name]) and kind_of(name) is None
+        if is_sample and not table.duplicated([ids, name]).any():
+            levels = [n for n in table if _is_numeric(table[n]) and kind_of(n) is None]
+            value = next((n for n in levels if quantity_of(n)), levels[0] if levels else "value")
+            msg = (
+                f"{path} has a row for each gene and {name} ({some(table[name].unique())}): give a column for each, as "
+                f"by pivot(index={ids!r}, columns={name!r}, values={value!r}) of pandas"
+            )
+            raise InputError(msg)
 
 
 def _is_numeric(column: pd.Series) -> bool:
