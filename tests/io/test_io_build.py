@@ -206,6 +206,10 @@ def other_samples(files, small_genome):
     (files / "expression.tsv").write_text("gene_id\tX\tY\ng1\t3\t0\n")
 
 
+def samples_as_paths(files, small_genome):
+    (files / "expression.tsv").write_text("gene_id\t/d/A.bam\ng1\t3\ng2\t30\n")
+
+
 def one_file_twice(files, small_genome):
     text = (files / "sheet.tsv").read_text().replace("B.H3K4me3.bw", "A.H3K4me3.bw")
     (files / "sheet.tsv").write_text(text)
@@ -231,6 +235,7 @@ def truncated_expression(files, small_genome):
         (gene_twice, r"1 gene ids of .*genes\.gtf occur more than once \('g1'\)"),
         (gene_symbols, r"no gene id of the annotation \('g1', .* is in the expression table \(.*: 'TP53'\): give both"),
         (other_samples, r"no sample of the sheet \('A', 'B'\) is a column .* \('X', 'Y'\): give them the same"),
+        (samples_as_paths, r"\('/d/A\.bam'\): give them the same names, as by columns=\{'A': '/d/A\.bam'\}$"),
         (one_file_twice, r"are one file, .*A\.H3K4me3\.bw: give each file once"),
         (truncated_expression, r"expression\.tsv is a truncated or damaged gzip file"),
     ],

@@ -16,6 +16,8 @@ from genexp_scverse import InputError
 from genexp_scverse._errors import speaking_shell
 from genexp_scverse.io import read_expression
 from genexp_scverse.io.expression.known import FORMATS
+from genexp_scverse.io.expression.levels import read_levels
+from genexp_scverse.io.expression.sources import Asked
 
 WHAT = "a table of expression (genes in rows, samples in columns)"
 TABLE = "gene_id\tK562\tH1\nENSG00000000003.14\t30.5\t0\nENSG00000000005\t1\t260\n"
@@ -187,6 +189,16 @@ def test_columns_of_the_unit_are_advised(fails):
 )  # fmt: skip
 def test_tables_of_another_shape(fails, text, said):
     assert fails(text, unit="log").startswith(said)
+
+
+def test_samples_of_the_sheet_in_rows(write):
+    asked = Asked(unit="tpm", wanted=["K562", "H1"])
+    path = write("sample,TP53,BRCA1\nK562,1.5,2\nHeLa,3,2\n")
+    for source in (path, pd.read_csv(path, index_col=0)):
+        with pytest.raises(
+            InputError, match=r"has samples of the sheet where genes belong \('K562'\): give genes in rows"
+        ):
+            read_levels(source, asked)
 
 
 def test_ids_that_a_spreadsheet_made_dates(write, caplog):

@@ -161,3 +161,15 @@ def test_forms_leave_other_ids_alone():
     ids = pd.Series(["ENSG00000000003", "YDL247W-A", "AC012.1", "HLA-A", "g1"], dtype=object)
     for name in ("no_prefix", "before_bar", "after_bar"):
         assert FORMS[name](ids).tolist() == ids.tolist()
+
+
+def test_numbers_of_ncbi_join_an_annotation_of_refseq(tmp_path):
+    path = tmp_path / "genes.gff3"
+    line = "chr17\tRefSeq\tgene\t{}\t{}\t.\t+\t.\tID=gene-{};Dbxref=GeneID:{},HGNC:1;gene_biotype=protein_coding\n"
+    held = (("TP53", 7157), ("BRCA1", 672), ("GAPDH", 2597))
+    path.write_text("##gff-version 3\n" + "".join(line.format(i + 1, i + 9, *gene) for i, gene in enumerate(held)))
+    annotation = gx.io.read_genes(path)
+    table = read_levels(pd.DataFrame({"K562": [1, 2, 3]}, index=["672", "2597", "7157"]), Asked(unit="tpm"))
+    with pytest.raises(InputError, match="by entrez_id of the annotation and gene_id of the table 3 would join"):
+        join_levels(annotation, table)
+    assert join_levels(annotation, table, by="entrez_id")["K562"].to_dict() == {"TP53": 3, "BRCA1": 1, "GAPDH": 2}

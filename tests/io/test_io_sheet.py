@@ -107,6 +107,11 @@ def test_different_scales_of_different_marks_are_no_problem(folder, caplog):
 HEAD = "sample\tmark\tpath\tscale\n"
 
 
+def test_rows_of_delimiters_alone_are_no_tracks(folder):
+    rows = "K562\tA\ta.bigWig\tlog\n\t\t\t\n"
+    assert read_sheet(write(folder, HEAD + rows + "\t\t\t\n"))["mark"].tolist() == ["A"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

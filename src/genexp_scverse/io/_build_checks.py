@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genexp_scverse._errors import InputError, some
+from genexp_scverse._errors import InputError, option, some
 from genexp_scverse._logging import logger
 from genexp_scverse.io._bigwig_file import BigWig
 from genexp_scverse.io.chroms import same_chrom
+from genexp_scverse.io.expression.levels import BySample
 from genexp_scverse.io.provenance import file_table
 from genexp_scverse.io.window import tss_windows
 from genexp_scverse.schema import BASES
@@ -66,6 +68,13 @@ def report_samples(tracks: pd.DataFrame, levels: pd.DataFrame) -> None:
             f"no sample of the sheet ({some(sorted(set(tracks['sample'])))}) is a column of the expression table "
             f"({some(levels.columns)}): give them the same names"
         )
+        # featureCounts names a column by the whole path of its file
+        samples = sorted(set(tracks["sample"]))
+        named = {
+            s: found[0] for s in samples if len(found := [c for c in levels.columns if s in re.split(r"[\W]", c)]) == 1
+        }
+        if named:
+            msg += f", as by {option('columns', BySample(named))}"
         raise InputError(msg)
     for names, what in (
         (sorted(set(tracks["sample"]) - both), "tracks but no expression"),

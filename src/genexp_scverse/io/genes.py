@@ -310,6 +310,8 @@ def _finish(
     table.attrs.pop("typed", None)
     keys = table["key"] if "key" in table else table["gene_id_version"]
     starts = {gene: codons[key] for gene, key in zip(table.index, keys, strict=True) if key in codons}
+    if "entrez" in table and (table["entrez"] != "").any():
+        table["entrez_id"] = table["entrez"]
     table = _ordered(table)
     table.attrs["every_id"] = every
     table.attrs["start_codons"] = starts

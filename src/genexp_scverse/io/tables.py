@@ -130,7 +130,7 @@ def read_table(
 
     Returns
     -------
-    Table with a row per line; the other columns are numbers where all values are.
+    Table with a row per line that is not all empty; the other columns are numbers where all values are.
 
     Raises
     ------
@@ -188,8 +188,13 @@ def read_table(
         )
         raise InputError(msg)
     last = table[layout.names[-1]]
-    if (last.isna() | (last.astype(object) == "")).any():
+    empty = (last.isna() | (last.astype(object) == "")).to_numpy(bool)
+    if empty.any():
         _check_no_short_row(path, layout, what=what, comments=comments)
+        # spreadsheets write rows of delimiters alone
+        blank = table.loc[empty, layout.names].replace("", None).isna().all(axis=1)
+        if blank.sum() < len(table):
+            table = table.drop(index=blank.index[blank]).reset_index(drop=True)
     for name in layout.names:
         _check_one_line(table[name], path)
     if comments:

@@ -32,8 +32,14 @@ _DATE = r"(?:\d{1,2}-(?:Mar|Sep|Sept|Dec|Oct)|(?:Mar|Sep|Sept|Dec|Oct)-\d{1,2})"
 _ENOUGH = 100
 
 
-class _BySample(dict):
-    """Units by sample, shown as a dict in Python and as SAMPLE=UNIT in the shell."""
+class BySample(dict):
+    """Units or columns by sample, shown as a dict in Python and as SAMPLE=UNIT in the shell.
+
+    Examples
+    --------
+    >>> str(BySample({"K562": "tpm"}))
+    'K562=tpm'
+    """
 
     def __str__(self) -> str:
         return ",".join(f"{sample}={unit}" for sample, unit in self.items())
@@ -178,7 +184,7 @@ def _units(raw: Raw, unit: str | Mapping[str, str] | None) -> dict[str, str]:
         msg = (
             f"the unit of {len(missing)} of {len(samples)} samples of {raw.name} is missing "
             f"({some(missing)}): give it for all, as in {option('unit', 'tpm')}, or by sample, as in "
-            f"{option('unit', _BySample({missing[0]: 'tpm'}))} (one of {', '.join(_LEVELS)})"
+            f"{option('unit', BySample({missing[0]: 'tpm'}))} (one of {', '.join(_LEVELS)})"
         )
         raise InputError(msg)
     return units

@@ -129,7 +129,7 @@ def _from_frame(frame: pd.DataFrame, asked: Asked) -> Raw:
         raise InputError(msg)
     frame.index = pd.Index(id_texts(pd.Series(frame.index)), name="gene_id")
     known = {str(sample): unit for sample, unit in dict(frame.attrs.get("unit", {})).items()}
-    _check_orientation(name, frame)
+    _check_orientation(name, frame, asked.wanted)
     samples = chosen(asked.columns, list(frame.columns), name) if asked.columns is not None else None
     if samples is None:
         samples = choose(frame, source=name, unit=_named(asked, frame, name), wanted={*asked.wanted, *known})
@@ -224,7 +224,7 @@ def _from_file(path: Path, asked: Asked) -> Raw:
         values = read_table(path, head.layout, what=WHAT, text=[ids], single=True)
     _check_wide(path, ids, values)
     values = values.set_index(ids)
-    _check_orientation(str(path), values)
+    _check_orientation(str(path), values, asked.wanted)
     if asked.columns is not None:
         samples = chosen(asked.columns, list(values.columns), str(path))
     else:
@@ -377,7 +377,11 @@ def _check_unique(source: str, names: list[str]) -> None:
         raise InputError(msg)
 
 
-def _check_orientation(name: str, values: pd.DataFrame) -> None:
+def _check_orientation(name: str, values: pd.DataFrame, wanted: Collection[str] = ()) -> None:
+    in_rows = [str(row) for row in values.index if row in wanted] if wanted else []
+    if in_rows and not set(wanted) & set(values.columns):
+        msg = f"{name} has samples of the sheet where genes belong ({some(in_rows)}): give genes in rows (.T turns it)"
+        raise InputError(msg)
     columns = [looks_ensembl(column) or _OF_DEPMAP.fullmatch(column) is not None for column in values.columns]
     rows = [looks_ensembl(str(row)) for row in values.index[:100]]
     if columns and np.mean(columns) > 0.5 and not any(rows):
