@@ -120,6 +120,9 @@ G = "ENSG0000000000"
         ("gene_id\tA_TPM\tB_TPM\ng1\t1.5\t3\ng2\t7\t4\n", "tpm", {"A_TPM": [1.5, 7], "B_TPM": [3, 4]}),
         ("gene_id\tfpkm\ng1\t1.5\ng2\t7\n", "fpkm", {"fpkm": [1.5, 7]}),
         ("gene_id\tmean\ng1\t1.5\ng2\t7\n", "tpm", {"mean": [1.5, 7]}),
+        ("gene_id\tA_mean\tB_mean\ng1\t1.5\t3\ng2\t7\t4\n", "tpm", {"A_mean": [1.5, 7], "B_mean": [3, 4]}),
+        # ids behind the samples
+        ("K562\tH1\tsymbol\n5.5\t6\tg1\n0\t2\tg2\n", "tpm", {"K562": [5.5, 0], "H1": [6, 2]}),
         ("gene_id\tmean\tK562\ng1\t1.5\t3\ng2\t7\t4\n", {"K562": "tpm"}, {"K562": [3, 4]}),
         ("gene_id\tlength\tK562\ng1\t1.5\t3\ng2\t7\t4\n", {"length": "tpm"}, {"length": [1.5, 7]}),
     ],
@@ -145,6 +148,12 @@ def numbers(n, first=1):
         ({"A_TPM": [1.5, 7], "A_fpkm": [3, 4], "A_cpm": [3, 4]}, "'A_TPM', 'A_fpkm', 'A_cpm'", "columns=['A_TPM']"),
         ({"ncbi.nr": numbers(1000, 7105), "K562": [0.5] * 1000}, "'ncbi.nr'", "columns=['K562']"),
         ({"Copies": [1, 1], "K562/ cage TPM": [3, 4], "note": [np.nan] * 2}, "'K562/ cage TPM'", "columns=['Copies']"),
+        (
+            {"A_mean": [3, 4], "A_sd": [1, 1], "B_mean": [3, 4]},
+            "'A_mean', 'A_sd', 'B_mean'",
+            "columns=['A_mean', 'B_mean']",
+        ),
+        ({"WT_1": [3, 4], "WT_2": [1, 1], "WT.Mean": [2, 2.5]}, "'WT.Mean'", "columns=['WT_1', 'WT_2']"),
         ({"note": [np.nan] * 2, "A_TPM": [3, 4]}, "'A_TPM'", "columns=['A_TPM']"),
     ],
 )

@@ -56,6 +56,7 @@ _SUMMARIES = (
     frozenset({"mean", "average", "avg", "median", "max", "maximum", "min", "minimum", "sum", "total", "rowmeans"})
     | {"rowsums", "sd", "std", "stdev", "se", "sem", "var", "variance", "cv", "mad", "tau", "rank", "score", "fc"}
 )  # fmt: skip
+_OF_REPLICATES = frozenset(["mean", "avg", "average", "median", "sd", "std", "stdev", "se", "sem", "cv", "variance"])
 _QUANTITIES = {
     "tpm": "tpm", "ntpm": "tpm", "ptpm": "tpm", "abundance": "tpm", "fpkm": "fpkm", "fpkmuq": "fpkm uq", "rpkm": "rpkm",
     "count": "counts", "counts": "counts", "numreads": "counts", "reads": "counts", "readcount": "counts",
@@ -142,6 +143,18 @@ def is_summary(name: str) -> bool:
     (True, False)
     """
     return plain_name(name) in _SUMMARIES
+
+
+def summary_of(name: str) -> str:
+    """Return by which word at its end a column is a mean of replicates, or how far they lie apart; "" where it is none.
+
+    Examples
+    --------
+    >>> summary_of("WT_mean"), summary_of("WT.SD"), summary_of("K562_total")
+    ('mean', 'sd', '')
+    """
+    word = re.split(r"[._ -]+", name.lower().strip())[-1]
+    return word if word in _OF_REPLICATES else ""
 
 
 def quantity_of(name: str) -> tuple[str, str] | None:

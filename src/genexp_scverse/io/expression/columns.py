@@ -9,7 +9,7 @@ import pandas as pd
 
 from genexp_scverse._errors import InputError, no_such, option, some
 from genexp_scverse._logging import logger
-from genexp_scverse.io.gene_columns import is_row_numbers, is_summary, kind_of, like_ids, quantity_of
+from genexp_scverse.io.gene_columns import is_row_numbers, is_summary, kind_of, like_ids, quantity_of, summary_of
 from genexp_scverse.io.tables import MISSING
 from genexp_scverse.io.written_numbers import PLAIN, UnclearNumberError, like_a_number, read_numbers
 
@@ -93,10 +93,18 @@ def choose(
         raise InputError(msg)
     samples, doubtful = _by_quantity(candidates, unit, wanted)
     if len(samples) > 1:
-        doubtful += [n for n in samples.values() if n not in wanted and (is_summary(n) or _like_ids(table[n]))]
+        words = {name: summary_of(name) for name in samples.values()}
+        # where all are means these are the samples
+        several = len(set(words.values())) > 1
+        doubtful += [
+            n
+            for n, word in words.items()
+            if n not in wanted and ((word and several) or is_summary(n) or _like_ids(table[n]))
+        ]
     if doubtful and not set(wanted) & set(samples):
         of_unit = [name for name in doubtful if unit and (quantity_of(name) or ("",))[0] == unit.lower()]
-        sure = of_unit or [n for n in candidates if n not in doubtful and table[n].notna().any()] or doubtful[:1]
+        sure = of_unit or [n for n in candidates if n not in doubtful and table[n].notna().any()]
+        sure = sure or [n for n in doubtful if n == doubtful[0] or summary_of(n) == summary_of(doubtful[0]) != ""]
         msg = (
             f"{source} has columns of which it is not clear whether they are samples ({some(doubtful, 6)}): name those "
             f"that are, as in {option('columns', _Names(sure[:3]))}"

@@ -219,7 +219,8 @@ def _from_file(path: Path, asked: Asked) -> Raw:
     _check_unique(str(path), head.names)
     ids = _id_column(head.names)
     values = read_table(path, head.layout, what=WHAT, text=[ids], single=True)
-    if is_row_numbers(ids, to_numbers(values[ids])) and len(values) > 1:
+    numbers = to_numbers(values[ids])
+    if (is_row_numbers(ids, numbers) and len(values) > 1) or _are_levels(ids, numbers):
         ids = _other_ids(head, values, ids)
         values = read_table(path, head.layout, what=WHAT, text=[ids], single=True)
     _check_wide(path, ids, values)
@@ -300,7 +301,10 @@ def _of_format(fmt: Format, head: Head, asked: Asked) -> tuple[dict[str, str], d
         if sample in columns[unit]:
             samples[sample], units[sample] = columns[unit][sample], unit
     if not samples:
-        msg = f"{head.path} is of {fmt.name} and has no column of a sample: it has {some(head.names, 8)}"
+        msg = (
+            f"{head.path} is of {fmt.name} and has no column of a sample (it has {some(head.names, 8)}): give a table "
+            "of the values of each sample"
+        )
         raise InputError(msg)
     return samples, units
 
@@ -324,13 +328,20 @@ def _id_column(names: list[str]) -> str:
     return next((plain[name] for name in ("geneid", *sorted(KINDS["gene id"])) if name in plain), names[0])
 
 
+def _are_levels(name: str, numbers: pd.Series) -> bool:
+    """Tell whether the first column is a sample: numbers of genes are whole, above 0, and each of one gene."""
+    if numbers.isna().any() or kind_of(name) is not None or plain_name(name) in ("", "gene", "id"):
+        return False
+    return bool(numbers.duplicated().any() or (numbers <= 0).any() or (numbers % 1 != 0).any())
+
+
 def _other_ids(head: Head, table: pd.DataFrame, ids: str) -> str:
     """Return the column of ids of a table whose first holds the numbers of its rows."""
     found = [n for n in table if n != ids and not _is_numeric(table[n]) and kind_of(n) in ("name", "other id")]
     if not found:
         msg = (
-            f"the first column of {head.path} ({ids!r}) holds the numbers of the rows, and none is called gene_id: "
-            f"give the column of the gene ids that name (it has {some(head.names, 8)})"
+            f"the first column of {head.path} ({ids!r}) holds numbers and no ids, and none is called gene_id: give the "
+            f"column of the gene ids that name (it has {some(head.names, 8)})"
         )
         raise InputError(msg)
     logger.info("%s: gene ids from the column %s", head.path, found[0])
