@@ -175,6 +175,15 @@ Chr1  Araport11  gene  101  200  .  -  .  ID=AT1G1;symbol=NAC1;Name=AT1G1;locus_
 2L  VEuPathDB  protein_coding_gene  101  200  .  -  .  ID=AGAP1;Name=AGAP1;ebi_biotype=protein_coding
 2L  FlyBase  gene  101  200  .  -  .  ID=FBgn1;Name=w;gene_biotype=protein_coding
 """
+PROKKA = """
+##gff-version 3
+chr  Prodigal:002006  CDS  101  900  .  +  0  ID=A_1;locus_tag=A_1;product=x
+chr  Prodigal:002006  CDS  1001  1900  .  -  0  ID=A_2;Name=dnaA;gene=dnaA;locus_tag=A_2
+chr  Aragorn:1.2  tRNA  2001  2070  .  -  .  ID=A_3;locus_tag=A_3;product=tRNA-Ala
+chr  x  gene  3001  3900  .  +  .  ID=gene4;locus_tag=A_4
+chr  x  CDS  3101  3800  .  +  0  ID=cds4;locus_tag=A_4
+chr  x  CDS  4101  4800  .  +  0  ID=cds5
+"""
 GENEMARK = """
 scaf1  GeneMark.hmm3  gene  101  900  .  -  .  5_g
 scaf1  GeneMark.hmm3  transcript  101  900  .  -  .  5_t
@@ -204,6 +213,7 @@ ANNOTATIONS = {
     "StringTie": (STRINGTIE, {}, {"S.1": 899, "S.3": 3000}, ["1 without a strand ('S.2')"]),
     "BRAKER": (BRAKER, {}, {"g1": 61409, "2_g": 70599, "g3": 80000}, ["the gene record (2 genes), the extent of the CDS (1 genes)"]),
     "BRAKER, longest": (BRAKER, {"tss_source": "longest"}, {"g1": 61409, "2_g": 70599, "g3": 80500}, []),
+    "Prokka": (PROKKA, {}, {"A_1": 100, "A_2": 1899, "A_3": 2069, "gene4": 3000}, ["the extent of the CDS (2 genes)"]),
     "BRAKER with transcripts of GeneMark": (GENEMARK, {}, {"5_g": 899, "g9": 1000}, ["kept 2 of 2 genes"]),
     "BRAKER with transcripts of GeneMark, longest": (GENEMARK, {"tss_source": "longest"}, {"5_g": 899, "g9": 1000}, []),
     "reporters": (REPORTERS, {}, {"ENSG00000000001": 100, "eGFP": 0, "Cre": 699}, ["1 of other biotypes (none given 1: 'LacZ')"]),
@@ -279,6 +289,7 @@ def test_names_and_places_of_genes_that_are_made(tmp_path):
     [
         (SGD, {"tss_source": "longest"}, "no gene of PATH has a transcript, so tss_source='longest' cannot be told"),
         (SGD, {"tss_source": "canonical"}, "no transcript of PATH is tagged MANE_Select"),
+        ("chr1 100 900 g1 0 +", {}, "PATH is not .*: its first line is 'chr1 100 900 g1 0 [+]', which has no tab: give columns divided by tabs"),
         (REFSEQ, {"gene_id": "locus_tags"}, "there is no attribute 'locus_tags' of genes in PATH: it has .*; did you mean 'locus_tag'"),
         ("chr1  0  9  g  0  +", {"gene_id": "name"}, "gene_id='name' is for attributes and columns, but PATH is a BED"),
         ("gene_id  chrom  tss  strand\na  1  5  +", {"gene_id": "symbl"}, "PATH: there is no column 'symbl': it has 'gene_id'"),

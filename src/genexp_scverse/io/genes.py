@@ -240,6 +240,8 @@ def _format(path: str | Path) -> Format:
     form = next((form for form in FORMATS if form.is_like(Head(line, comment, version_3))), None)
     if form is None:
         msg = f"{path} is not {_WHAT} (gene_id, chrom, tss, strand): its first line is {first_line(line)}"
+        if "\t" not in line and len(line.split()) > 3:
+            msg += ", which has no tab: give columns divided by tabs"
         raise InputError(msg)
     if form.read is None:
         msg = f"{path} is {form.instead}"

@@ -120,6 +120,8 @@ class _Reader:
         self.path, self.gff3, self.tss_source, self.gene_id = path, gff3, tss_source, gene_id
         self.genes: list[dict[str, Any]] = []
         self.known: set[str] = set()
+        self.tags: set[str] = set()
+        """Locus tags of genes with a record."""
         self.transcripts: list[_Transcript] = []
         self.latest: dict[tuple[str, str], _Transcript] = {}
         self.parents: dict[str, str] = {}
@@ -152,6 +154,9 @@ class _Reader:
                 self._record(line, number, role)
             elif role == "start_codon":
                 self._start_codon(line)
+            elif role == "CDS":
+                if b"Parent=" not in line:  # of a bacterium, as Prokka writes it
+                    self._record(line, number, role)
             elif role not in needed and (self.seen in line or (self.known and self._is_known(line, role))):
                 continue
             elif role == "transcript" or self.gff3 or not self._further(line, role):
@@ -167,7 +172,7 @@ class _Reader:
         if feature in ("exon", "pseudogenic_exon"):
             return "exon"
         if feature in _PARTS:
-            return ""
+            return "CDS" if feature == "CDS" else ""
         return "gene" if feature.endswith("gene") else "transcript"
 
     def _is_known(self, line: bytes, role: str) -> bool:
@@ -264,6 +269,9 @@ class _Reader:
         if role == "gene" and (not parents or feature == "gene"):
             gene = name or values.get("gene_id") or values.get("Name") or values.get("locus_tag") or ""
             self._gene(gene, place, values, number)
+        elif role == "CDS":
+            if values.get("locus_tag"):
+                self._part("part", values["locus_tag"], values["locus_tag"], place, values, number)
         elif role == "exon":
             for parent in parents:
                 self._part(role, None, parent, place, values, number)
@@ -283,6 +291,7 @@ class _Reader:
         spliced = "part" in values or "trans-splicing" in values.get("exception", "")
         problem = "in several parts (trans-spliced)" if spliced else ""
         self.known.add(gene)
+        self.tags.add(values.get("locus_tag", ""))
         self.genes.append({"key": gene, **place, **self._description(gene, values), "problem": problem, "line": number})
 
     def _part(self, role: str, gene: str | None, name: str, place: dict, values: dict, number: int) -> None:
@@ -381,7 +390,7 @@ class _Reader:
             gene = self._gene_of(transcript)
             # an exon whose transcript the file lacks may be one of any gene around it
             lost = transcript.gene is None and self.gff3 and transcript.chrom in with_genes
-            if gene and gene not in self.known and not lost:
+            if gene and gene not in self.known and gene not in self.tags and not lost:
                 of_gene.setdefault((gene, transcript.chrom), []).append(transcript)
         for (gene, chrom), transcripts in of_gene.items():
             named = self.described.get(gene) or self._description(gene, {"feature": "transcript"}, made=True)
