@@ -195,7 +195,7 @@ OTHERS = {
     ),
     "ROSE": (
         "# Differential analysis\nREGION_ID\tCHROM\tSTART\tSTOP\tNUM_LOCI\tisSuper\np1\tchr1\t10\t20\t2\t1\n",
-        {"start": [10], "end": [20]},
+        {"start": [10], "end": [20], "name": ["p1"]},
     ),
     "a comment of words": ("# start and end of chrom\nchr1\t10\t20\tp1\n", {"start": [10], "end": [20], "name": ["p1"]}),
     "bedGraph": ("track type=bedGraph\nchr1\t10\t20\t1.5\n", {"start": [10], "end": [20], "name": ["1.5"]}),

@@ -24,6 +24,8 @@ _PLACES = (
     {"end", "stop", "chromend", "chrom_end"},
 )
 """Names of the columns of places in a header, in small letters."""
+_NAMES = {"id", "identifier", "peak_name", "peak_id", "region_id"}
+"""What a header calls names of intervals, where it has no column name."""
 
 
 @dataclass(frozen=True)
@@ -272,6 +274,8 @@ def _has_places(header: list[str]) -> bool:
 def _columns_of(form: IntervalFormat, header: list[str]) -> dict[str, int]:
     """Return what a column is -> its number, of the columns that there are."""
     lower = [name.lower() for name in header]
+    if "name" not in lower:
+        lower = ["name" if name in _NAMES else name for name in lower]
     held = {what: at for what, at in form.columns.items() if isinstance(at, int) or at in lower}
     return {what: at if isinstance(at, int) else lower.index(at) for what, at in held.items()}
 
