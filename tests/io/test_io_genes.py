@@ -606,6 +606,7 @@ def test_a_slash_in_a_column_is_renamed(tmp_path, caplog):
         "Unnamed: 0\tgene_id\tchrom\ttss\tstrand\n0\tg1\tchr1\t5\t+\n1\tg2\tchr1\t9\t-\n",
         '"gene_id" "chrom" "tss" "strand"\n"1" "g1" "chr1" 5 "+"\n"2" "g2" "chr1" 9 "-"\n',
         "gene_id;chrom;tss;strand;\ng1;chr1;5;+;\ng2;chr1;9;-;\n",
+        "sep=;\r\ngene_id;chrom;tss;strand\r\ng1;chr1;5;+\r\ng2;chr1;9;-\r\n",
         "gene_id,chrom,tss,strand\r\ng1,chr1,5,+\r\n,,,\r\ng2,chr1,9,-\r\n,,,\r\n",
     ],
 )

@@ -35,6 +35,9 @@ def read(tmp_path, content, **options):
         ('"K562"\n"g1" 1,5\n"g2" 2,25\n', ["gene_id", "K562"], ["g1", "1,5"]),
         ("gene id,K562\ng 1,5\ng 2,7\n", ["gene id", "K562"], ["g 1", 5]),
         ("gene_id\ta b\ng 1\t1\ng 2\t2\n", ["gene_id", "a b"], ["g 1", 1]),
+        # spreadsheets put their delimiter above the header
+        ("sep=;\r\ngene_id;a,b\r\ng1;1\r\n", ["gene_id", "a,b"], ["g1", 1]),
+        ('\ufeff"sep=,"\ngene_id,a\ng1,1\ng2,5\n', ["gene_id", "a"], ["g1", 1]),
     ],
 )
 def test_the_delimiter_cuts_all_lines_alike(tmp_path, text, columns, first):
@@ -65,6 +68,11 @@ def test_a_short_row_is_refused(tmp_path, text, line, fields):
 def test_a_long_row_is_refused(tmp_path, text):
     with pytest.raises(InputError, match="give every row the fields of the header"):
         read(tmp_path, text)
+
+
+def test_a_title_above_the_header_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"has 3 fields and the header 1: take out what .* \(it is 'Table S1'\)"):
+        read(tmp_path, "Table S1\t\t\ngene_id\ta\tb\ng1\t1\t2\n")
 
 
 def test_an_empty_last_field_is_no_short_row(tmp_path):

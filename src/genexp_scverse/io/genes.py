@@ -19,7 +19,7 @@ from genexp_scverse.io.chroms import is_scaffold, same_chrom
 from genexp_scverse.io.gene_table import is_gene_header, read_bed, read_gene_table
 from genexp_scverse.io.gff import read_gff
 from genexp_scverse.io.ids import IdSet, check_names, is_par_copy, strip_versions
-from genexp_scverse.io.plain_text import first_line, open_text
+from genexp_scverse.io.plain_text import SEPARATOR_LINE, first_line, open_text
 
 _WHAT = "a GTF, GFF3, BED6 or a table of genes with a header"
 _FIRST = ["chrom", "tss", "strand", "start", "end", "gene_name", "gene_type", "gene_id_version"]
@@ -233,7 +233,7 @@ def _format(path: str | Path) -> Format:
             if line.startswith("#"):
                 comment = line.lstrip("#")
                 version_3 |= line.startswith("##gff-version") and line.split()[1:2] == ["3"]
-            elif line.strip() and not line.startswith(("track ", "browser ")):
+            elif line.strip() and not line.startswith(("track ", "browser ")) and not SEPARATOR_LINE.fullmatch(line):
                 break
         else:
             line = comment

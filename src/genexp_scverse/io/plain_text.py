@@ -28,6 +28,8 @@ _OTHER_KINDS = {
 _POSITION = re.compile(r"\s*-?\d{1,18}\s*", re.ASCII)
 _WEB_PAGES = (b"<!doctype", b"<html", b"<?xml")
 _CHUNK = 2**20
+SEPARATOR_LINE = re.compile(r"\"?sep=.?\"?[,;\t]*", re.IGNORECASE)
+"""The line that spreadsheets write above a table to tell its delimiter."""
 LONGEST_LINE = 2**26
 """Bytes in a line beyond which a file is no table (a header of a million cells has 20 MB); FASTA has no such bound."""
 _UNPACKED, _RATIO = 2**30, 500

@@ -15,7 +15,7 @@ from typing import IO
 import pandas as pd
 
 from genexp_scverse._errors import InputError, some
-from genexp_scverse.io.plain_text import open_text
+from genexp_scverse.io.plain_text import SEPARATOR_LINE, first_line, open_text
 
 _DELIMITERS = ("\t", ";", ",", " ")
 _LINES, _CHARACTERS = 1000, 1 << 22
@@ -99,10 +99,10 @@ def table_layout(path: str | Path, *, what: str, skip: int = 0) -> Layout:
         names = ["" if "gene_id" in names else "gene_id", *names]
     trailing = max(len(fields) - len(names), 0)
     if any(value.strip() for value in fields[len(names) :]):
-        msg = (
-            f"the first row of {path} has {len(fields)} fields and the header {len(names)}: give every row the "
-            "fields of the header"
-        )
+        fix = "give every row the fields of the header"
+        if len(names) == 1:
+            fix = f"take out what stands above the header, or divide it as the rows are (it is {first_line(names[0])})"
+        msg = f"the first row of {path} has {len(fields)} fields and the header {len(names)}: {fix}"
         raise InputError(msg)
     names = [name.strip() for name in names]
     return Layout(names, delimiter, at, trailing)
@@ -238,6 +238,8 @@ def _head(handle: IO[bytes], skip: int) -> tuple[str, list[str], int]:
             continue
         if line.startswith("#") and not lines:
             comment = line
+            continue
+        if not lines and SEPARATOR_LINE.fullmatch(line):
             continue
         at = at or number
         lines.append(line)
