@@ -247,6 +247,11 @@ def test_values_in_the_writing_of_a_country(write, caplog, rows, unit, values):
     np.testing.assert_array_equal(read_expression(write(semicolons), unit=unit), np.float32(values))
 
 
+def test_rows_without_id_and_values_beside_numbers_of_a_country(write):
+    path = write('gene_id,K562,H1\ng1,"1,234.5",2.5\n,NA,NA\ng2,7,1\n,,\n', "a.csv")
+    assert read_expression(path, unit="tpm").to_dict() == {"K562": {"g1": 1234.5, "g2": 7}, "H1": {"g1": 2.5, "g2": 1}}
+
+
 @pytest.mark.parametrize("value", ["<0.1", "#N/A", "1.5*", "12%", "1,2,3", "0x1F", "1_000", "5,5,5", "1.2.3", "- 5"])
 def test_a_value_that_cannot_be_read_is_no_missing_sample(fails, value):
     for rows in ([value, value], ["5", value]):

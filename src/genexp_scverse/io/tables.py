@@ -188,11 +188,12 @@ def read_table(
         )
         raise InputError(msg)
     last = table[layout.names[-1]]
-    empty = (last.isna() | (last.astype(object) == "")).to_numpy(bool)
+    empty = (last.isna() | last.isin(MISSING)).to_numpy(bool)
     if empty.any():
         _check_no_short_row(path, layout, what=what, comments=comments)
-        # spreadsheets write rows of delimiters alone
-        blank = table.loc[empty, layout.names].replace("", None).isna().all(axis=1)
+        # spreadsheets write rows of delimiters alone; told alike whichever columns are kept as text
+        held = table.loc[empty, layout.names]
+        blank = (held.isna() | held.isin(MISSING)).all(axis=1)
         if blank.sum() < len(table):
             table = table.drop(index=blank.index[blank]).reset_index(drop=True)
     for name in layout.names:
