@@ -147,6 +147,20 @@ def zarr_pickle_behind_a_plain_filter(place):
     return reading(with_array(place, place.pickled, filters=[{"id": "delta", "dtype": "<i4"}, {"id": "pickle"}]))
 
 
+@refused("cannot be read as a MuData")
+def zarr_chunk_of_no_length(place):
+    path = place.copy("m.zarr")
+    meta = path / "mod" / "chromatin" / "X" / ".zarray"
+    if meta.exists():
+        meta.write_text(json.dumps({**json.loads(meta.read_text()), "chunks": [0, 0]}))
+    else:
+        meta = meta.with_name("zarr.json")
+        content = json.loads(meta.read_text())
+        content["chunk_grid"]["configuration"]["chunk_shape"] = [0, 0]
+        meta.write_text(json.dumps(content))
+    return reading(path)
+
+
 @refused("is a link or a device: a zarr store holds files and folders alone")
 def zarr_pickle_by_a_link_to_metadata(place):
     path = with_array(place, place.pickled)
@@ -565,6 +579,8 @@ WRONG_VALUES: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "n_filters=-1 is not possible": ("DeepChrome", ("hyperparameters", "n_filters"), -1),
     "should be of few numbers, names": ("Linear", ("hyperparameters", "c"), [[[[[[[[0]]]]]]]]),
     "is of another model than its model.json describes|n_members": ("Ensemble", ("fitted", "n_members"), 10**9),
+    "model.json lacks 'platt' under \"fitted\"": ("Ensemble", ("fitted", "platt"), None),
+    "model.json lacks 'best_epoch' under \"fitted\"": ("DeepChrome", ("fitted", "best_epoch"), None),
     "its history has the column 'valid_loss'": ("DeepChrome", ("history", "valid_loss"), ["a"]),
     "there is no model 'os.system'": ("Ensemble", ("hyperparameters", "model"), "os.system"),
 }
@@ -584,6 +600,13 @@ def test_a_description_with_a_wrong_value(sentence, whole, tmp_path):
     with pytest.raises(InputError, match=sentence) as caught:
         gx.model.load(with_description(place, name, change))
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_predicts_no_finite_number_says_so(whole):
+    model = gx.model.load(whole / "Linear", make_mdata(n_genes=60, n_bins=10))
+    model.regressor[0].scale_[:] = 1e-310
+    with pytest.raises(InputError, match=r"no finite number is predicted for .* of the training genes, or the files"):
+        model.predict()
 
 
 @refused("classifier.skops holds no Pipeline of this model .it is a sklearn.dummy.DummyClassifier")

@@ -253,6 +253,7 @@ CALLS = {
     "devices=0": (lambda t: fresh(t).train(accelerator="cpu", devices=0), ("devices=0", "give 'auto'")),
     "devices=[0]": (lambda t: fresh(t).train(accelerator="cpu", devices=[0]), ("devices=[0]", "a CPU takes")),
     "devices='two'": (lambda t: fresh(t).train(devices="two"), ("devices='two'", "a number of devices")),
+    "a name that is too long": (lambda t: gx.io.read_sheet("a" * 5000), ("5,000 letters", "give a shorter one")),
     "devices=array": (lambda t: fresh(t).train(devices=np.array(["A"])), ("devices", "a list of whole numbers")),
     "train(seed='zero')": (lambda t: fresh(t).train(seed="zero"), ("seed='zero'", "a whole number of at least 0")),
     "forest epochs": (lambda t: fresh(t, "RandomForest").train(max_epochs=2), ("no argument 'max_epochs'", "'seed'")),

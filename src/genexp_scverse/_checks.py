@@ -6,6 +6,7 @@ kind of a value comes from the annotation, its range or choices from :data:`ROWS
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import math
@@ -214,7 +215,15 @@ def checked(function: T) -> T:
         for name, value in bound.arguments.items():
             if name in arguments:
                 bound.arguments[name] = _check(name, value, arguments[name])
-        return run(*bound.args, **bound.kwargs)
+        try:
+            return run(*bound.args, **bound.kwargs)
+        except OSError as error:
+            # asking whether there is such a file already raises it, and files are named in many places
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            name = str(error.filename)
+            msg = f"{name[:60]}... ({len(name):,} letters) is too long for the name of a file: give a shorter one"
+            raise InputError(msg) from None
 
     call.__genexp_checked__ = True  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]

@@ -654,6 +654,10 @@ def test_units_errors(fails, unit, expected):
             "gene_id\tK562\n__no_feature\t5\n",
             "no gene is left of the 1 rows of PATH ('__no_feature'): give gene ids in the first column",
         ),
+        (
+            "H1\tK562\tgene_id\nENSG00000000003\t2\t5.5\nENSG00000000005\t3\t1.25\n",
+            "PATH has fractions where its gene ids should be ('5.5', '1.25'): put the names of its columns above what they name",
+        ),
         ("gene_id\tK562\t\tH1\ng1\t1\t2\t3\n", "column 3 of PATH has no name: give every sample one"),
         ("gene_id\ng1\n", "PATH has one column only ('gene_id'): give a table delimited by tabs or commas"),
         ("gene_id\tK562\n", f"PATH has a header and no rows: give {WHAT}"),

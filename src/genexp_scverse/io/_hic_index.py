@@ -19,8 +19,11 @@ _HEAD_OF_BLOCK = 2**16
 """Bytes of a block, unpacked, that are looked at: its first count lies in them."""
 
 
-def check_hic(path: str | Path, resolution: int) -> None:
-    """Raise ValueError where an index within a chromosome does not say what the blocks of the resolution hold."""
+def check_hic(path: str | Path, resolution: int | None) -> None:
+    """Raise ValueError where an index within a chromosome does not say what the blocks of a resolution hold.
+
+    Without a resolution it is the only one, or none where there are several.
+    """
     with Path(path).open("rb") as file:
         try:
             _Index(file, Path(path).stat().st_size, resolution).check()
@@ -29,7 +32,7 @@ def check_hic(path: str | Path, resolution: int) -> None:
 
 
 class _Index:
-    def __init__(self, file: BinaryIO, size: int, resolution: int):
+    def __init__(self, file: BinaryIO, size: int, resolution: int | None):
         self._file, self._size, self._resolution = file, size, resolution
 
     def check(self) -> None:
@@ -40,11 +43,16 @@ class _Index:
         for _ in range(2 * self._count()):
             self._text()
         n_chroms = self._count()
-        names = []
+        names, lengths = [], []
         for _ in range(n_chroms):
             names.append(self._text())
-            self._numbers("<q" if self._version > 8 else "<i")
+            (length,) = self._numbers("<q" if self._version > 8 else "<i")
+            # hictkpy counts in 32 bits, and for hours through what is longer
+            self._expect(0 <= length < 2**32)
+            lengths.append(length)
         self._resolutions = {self._numbers("<i")[0] for _ in range(self._count())}
+        if self._resolution is None and len(self._resolutions) == 1:
+            (self._resolution,) = self._resolutions
         self._goto(footer)
         self._numbers("<q" if self._version > 8 else "<i")
         places = {}
@@ -56,9 +64,9 @@ class _Index:
             places[one, two] = position, length
         for (one, two), (position, length) in places.items():
             if one == two and names[one].lower() != b"all":
-                self._check_matrix(one, position, position + length)
+                self._check_matrix(one, lengths[one], position, position + length)
 
-    def _check_matrix(self, chrom: int, position: int, end: int) -> None:
+    def _check_matrix(self, chrom: int, chrom_length: int, position: int, end: int) -> None:
         self._goto(position)
         one, two, n_resolutions = self._numbers("<iii")
         self._expect(one == two == chrom)
@@ -67,6 +75,8 @@ class _Index:
             _, _, _, _, _, bin_size, width, columns, n_blocks = self._numbers("<iffffiiii")
             self._expect(unit != b"BP" or bin_size in self._resolutions)
             self._expect(min(width, columns) > 0 and 0 <= n_blocks <= self._size // 16)
+            # the blocks are laid out over the chromosome
+            self._expect(unit != b"BP" or width * columns >= chrom_length // bin_size)
             blocks = [self._numbers("<iqi") for _ in range(n_blocks)]
             here = self._file.tell()
             self._expect(len({number for number, _, _ in blocks}) == n_blocks)

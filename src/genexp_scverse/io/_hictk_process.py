@@ -46,6 +46,10 @@ class MatrixFile:
         row, col, data = arrays
         return Contacts(row, col, data, tuple(answer["shape"]))
 
+    def stop(self) -> None:
+        """End the other process: what is asked of it ends in an error."""
+        self._process.kill()
+
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -29,7 +29,7 @@ from genexp_scverse._errors import InputError
 
 UNREADABLE = (
     OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError, EOFError, MemoryError,
-    OverflowError, zlib.error,
+    ArithmeticError, zlib.error,
 )  # fmt: skip
 """What h5py, zarr, anndata and mudata raise on a file that is none of theirs."""
 PLAIN_CODECS = frozenset(

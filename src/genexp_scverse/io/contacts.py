@@ -134,14 +134,18 @@ def _read_matrix(
         if start.startswith(_HDF5):
             # a matrix is read in parts, which need not fit into memory together
             check_hdf5(path.partition("::")[0], in_memory=lambda name: False)
+        else:
+            check_hic(path, resolution)
         with open_matrix(path, resolution) as file, ThreadPoolExecutor(1) as beside:
-            # while the other process reads, this one looks at what it leaves out without a word
-            if start.startswith(_HDF5):
-                checked = beside.submit(_check_pixels, path, file.about)
-            else:
-                checked = beside.submit(check_hic, path, int(file.about["resolution"]))
-            table = _tabled(file, path, normalization, wanted, max_distance, genes)
-            checked.result()
+            if start.startswith(_HIC):
+                return _tabled(file, path, normalization, wanted, max_distance, genes)
+            # while the other process reads, this one looks at what it leaves out without a word, or never ends with
+            checked = beside.submit(_check_pixels, path, file.about)
+            checked.add_done_callback(lambda check: file.stop() if check.exception() else None)
+            try:
+                table = _tabled(file, path, normalization, wanted, max_distance, genes)
+            finally:
+                checked.result()
             return table
     except InputError:
         raise
@@ -219,6 +223,7 @@ def _check_pixels(path: str, about: dict[str, Any]) -> None:
             a, b = (np.asarray(ids[at : at + _PIXELS], np.int64) for ids in (one, two))
             fits &= bool(a[0] >= last and (np.diff(a) >= 0).all() and a[-1] < len(starts))
             fits &= bool((b >= (0 if square else a)).all() and (b < len(starts)).all())
+            fits &= bool((np.diff(a * len(starts) + b) > 0).all())
             if not fits:
                 break
             last = int(a[-1])

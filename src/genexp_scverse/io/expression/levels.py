@@ -209,6 +209,13 @@ def _genes(raw: Raw) -> tuple[np.ndarray, pd.Index]:
             "as it was before",
             *(raw.name, len(dates), some(dates.unique())),
         )
+    fractions = ids[ids.str.fullmatch(r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?").astype(bool)]
+    if len(fractions) > len(ids) / 2:
+        msg = (
+            f"{raw.name} has fractions where its gene ids should be ({some(fractions)}): put the names of its columns "
+            "above what they name"
+        )
+        raise InputError(msg)
     keep = np.asarray(~no_gene & ~par)
     if not keep.any():
         msg = f"no gene is left of the {len(ids)} rows of {raw.name} ({some(ids)}): give gene ids in the first column"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from genexp_scverse import metrics, pp, schema
 from genexp_scverse._checks import Choice, Limit, check_limits
-from genexp_scverse._errors import InputError, no_such, not_known, option
+from genexp_scverse._errors import InputError, no_such, not_known, option, some
 from genexp_scverse._errors import setting as setting_of
 from genexp_scverse._logging import logger
 from genexp_scverse.model.base._registration import TARGETS
@@ -170,6 +170,13 @@ class GeneModel(SavedModel):
             if "prob" in out:
                 columns[f"{sample}:prob"] = out["prob"].astype(np.float32)
         frame = pd.DataFrame(columns, index=pd.Index(tables.genes[rows], name="gene_id"))
+        finite = np.isfinite(frame.to_numpy()).all(axis=1)
+        if not finite.all():
+            msg = (
+                f"no finite number is predicted for {some(frame.index[~finite])}: their signal is far out of the range "
+                "of the training genes, or the files of the model are damaged"
+            )
+            raise InputError(msg)
         if layer_key is not None:
             store_predictions(
                 mdata, frame, rows, names, modality=self.setup_["modalities"][schema.RNA], layer_key=layer_key

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 import torch
 from torch.overrides import TorchFunctionMode
 
-from genexp_scverse._errors import InputError
+from genexp_scverse._errors import InputError, some
 from genexp_scverse.model.base import _save
 from genexp_scverse.model.base._description import Description, check_kinds
 from genexp_scverse.model.base._registered import RegisteredModel
@@ -28,6 +28,8 @@ class SavedModel(RegisteredModel):
     hyperparameters_: dict[str, Any]
     fitted_: dict[str, Any]
     history_: Any
+    needs_fitted: ClassVar[tuple[str, ...]] = ()
+    """What a trained model of this class has in `fitted_`, besides what all have."""
 
     @abstractmethod
     def _files(self) -> dict[str, Any]: ...
@@ -95,6 +97,9 @@ class SavedModel(RegisteredModel):
                 with torch.device("meta"):
                     cls._described(d)._check_files(directory)
                 model = cls._described(d)
+            if lacking := [k for k in cls.needs_fitted if k not in model.fitted_]:
+                msg = f'{directory / _save.DESCRIPTION} lacks {some(lacking)} under "fitted": save the model again'
+                raise InputError(msg)
             model._restore(directory)
         except InputError:
             raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import sklearn
 import skops.io
 import torch
 from sklearn.calibration import CalibratedClassifierCV
@@ -132,10 +133,12 @@ class SklearnModel(GeneModel):
     def _predict_tables(self, tables: GeneTables, pairs: np.ndarray) -> dict[str, np.ndarray]:
         x = self._features(tables, pairs)
         out = {}
-        if self.classifier is not None:
-            out["prob"] = self.classifier.predict_proba(x)[:, 1]
-        if self.regressor is not None:
-            out["level"] = self.regressor.predict(x)
+        # scikit-learn takes no infinity, which is what a scale of next to nothing makes of a signal
+        with sklearn.config_context(assume_finite=True), np.errstate(all="ignore"):
+            if self.classifier is not None:
+                out["prob"] = self.classifier.predict_proba(x)[:, 1]
+            if self.regressor is not None:
+                out["level"] = self.regressor.predict(x)
         return out
 
     @property

@@ -83,6 +83,7 @@ class Ensemble(GeneModel):
     name = "ensemble"
     reads: ClassVar[tuple[str, ...]] = (schema.CHROMATIN, schema.DNA)
     required: ClassVar[tuple[str, ...]] = ()
+    needs_fitted: ClassVar[tuple[str, ...]] = ("n_members", "platt")
     limits: ClassVar[dict[str, Limit | Choice]] = {"n_members": Limit(1, 10_000)}
     members: list[GeneModel]
 
