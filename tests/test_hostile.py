@@ -580,7 +580,6 @@ WRONG_VALUES: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "should be of few numbers, names": ("Linear", ("hyperparameters", "c"), [[[[[[[[0]]]]]]]]),
     "is of another model than its model.json describes|n_members": ("Ensemble", ("fitted", "n_members"), 10**9),
     "model.json lacks 'platt' under \"fitted\"": ("Ensemble", ("fitted", "platt"), None),
-    "model.json lacks 'best_epoch' under \"fitted\"": ("DeepChrome", ("fitted", "best_epoch"), None),
     "its history has the column 'valid_loss'": ("DeepChrome", ("history", "valid_loss"), ["a"]),
     "there is no model 'os.system'": ("Ensemble", ("hyperparameters", "model"), "os.system"),
 }

@@ -3,9 +3,13 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import struct
+import subprocess
 import sys
+import time
 import zlib
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -435,6 +439,27 @@ def test_hictkpy_missing_is_one_sentence(made, monkeypatch, write):
     with pytest.raises(InputError, match=r"needs hictkpy: install it by pip install 'genexp-scverse\[contacts\]'"):
         read_contacts(made / "raw.cool")
     assert len(read_contacts(write(BARE))) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no signal of a parent's death")
+def test_the_process_that_reads_does_not_outlive_the_one_that_asks(made):
+    code = (
+        "import sys, time\nfrom genexp_scverse.io._hictk_process import open_matrix\n"
+        "with open_matrix(sys.argv[1], 1000) as file:\n"
+        "    print(file._process.pid, flush=True)\n    time.sleep(60)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(gx.__file__).parents[1])}
+    command = [sys.executable, "-c", code, str(made / "a.hic")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as asking:
+        about = Path("/proc") / asking.stdout.readline().strip() / "cmdline"
+        assert b"_hictk_process" in about.read_bytes()
+        asking.kill()
+    for _ in range(100):
+        if not about.exists() or not about.read_bytes():
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("it still runs")
 
 
 def hic_of_version_8(counts: dict[tuple[int, int], int], dense: bool) -> bytes:

@@ -6,9 +6,11 @@ The other process answers one line of JSON for each that it gets, and the arrays
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,6 +134,9 @@ def _serve() -> None:
     import logging
 
     logging.disable(logging.CRITICAL)
+    if sys.platform == "linux":
+        # one that reads without end does not outlive the process that asked, however that ends (PR_SET_PDEATHSIG)
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     # what a library prints must not get among the answers
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -11,7 +11,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning
 import numpy as np
@@ -54,7 +54,6 @@ class TorchGeneModel(GeneModel):
     """A :class:`GeneModel` around a :class:`GeneModule`; a subclass gives `_network`."""
 
     starts_anew = False
-    needs_fitted: ClassVar[tuple[str, ...]] = ("best_epoch",)
     module: GeneModule
 
     @abstractmethod

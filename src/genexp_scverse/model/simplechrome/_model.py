@@ -107,7 +107,7 @@ class SimpleChromeVAE(LatentOutputs):
 
     name = "simplechrome"
     module: SimpleChromeModule
-    needs_fitted: ClassVar[tuple[str, ...]] = ("best_epoch", "latent_variance")
+    needs_fitted: ClassVar[tuple[str, ...]] = ("latent_variance",)
     limits: ClassVar[dict[str, Limit | Choice]] = {
         **CHOICES,
         "n_latent": Limit(1),
